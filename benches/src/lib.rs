@@ -1,0 +1,1 @@
+//! Process and criterion benchmarks live in benches/.
