@@ -79,8 +79,29 @@ impl Slot {
     pub const NONE: Self = Self(u16::MAX);
 }
 
+/// A field's value for readers of a plan: which kind it is, not what it means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A string in the arena.
+    Str(Str),
+    /// A list of strings.
+    List(StrList),
+    /// Raw bytes.
+    Bytes(Bytes),
+    /// A descriptor's place.
+    Slot(Slot),
+    /// An unsigned number, or a flag word.
+    Number(u64),
+    /// A signed number.
+    Signed(i32),
+    /// A switch.
+    Bool(bool),
+}
+
 /// A value that fits one field of an encoded step.
 pub trait Field: Sized {
+    /// For readers of a plan.
+    fn value(&self) -> Value;
     /// To the wire.
     fn to_word(&self) -> u64;
     /// From the wire.
@@ -100,8 +121,11 @@ fn split(word: u64) -> (u32, u32) {
 }
 
 macro_rules! pair_field {
-    ($($t:ident { $a:ident, $b:ident })+) => {$(
+    ($($t:ident { $a:ident, $b:ident } as $kind:ident)+) => {$(
         impl Field for $t {
+            fn value(&self) -> Value {
+                Value::$kind(*self)
+            }
             fn to_word(&self) -> u64 {
                 halves(self.$a, self.$b)
             }
@@ -112,9 +136,12 @@ macro_rules! pair_field {
         }
     )+};
 }
-pair_field! { Str { off, len } StrList { off, count } Bytes { off, len } }
+pair_field! { Str { off, len } as Str StrList { off, count } as List Bytes { off, len } as Bytes }
 
 impl Field for Slot {
+    fn value(&self) -> Value {
+        Value::Slot(*self)
+    }
     fn to_word(&self) -> u64 {
         u64::from(self.0)
     }
@@ -124,6 +151,9 @@ impl Field for Slot {
 }
 
 impl Field for u64 {
+    fn value(&self) -> Value {
+        Value::Number(*self)
+    }
     fn to_word(&self) -> u64 {
         *self
     }
@@ -133,6 +163,9 @@ impl Field for u64 {
 }
 
 impl Field for u32 {
+    fn value(&self) -> Value {
+        Value::Number(u64::from(*self))
+    }
     fn to_word(&self) -> u64 {
         u64::from(*self)
     }
@@ -142,6 +175,9 @@ impl Field for u32 {
 }
 
 impl Field for i32 {
+    fn value(&self) -> Value {
+        Value::Signed(*self)
+    }
     fn to_word(&self) -> u64 {
         u64::from_ne_bytes(i64::from(*self).to_ne_bytes())
     }
@@ -151,6 +187,9 @@ impl Field for i32 {
 }
 
 impl Field for bool {
+    fn value(&self) -> Value {
+        Value::Bool(*self)
+    }
     fn to_word(&self) -> u64 {
         u64::from(*self)
     }
@@ -201,6 +240,13 @@ macro_rules! steps {
                         $field: <$ty as Field>::from_word(*fields.next().ok_or(Fault)?)?
                     ),* })?), )*
                     _ => Err(Fault),
+                }
+            }
+
+            /// Shows each field's name and value, in order, to readers of a plan.
+            pub fn fields(&self, show: &mut dyn FnMut(&'static str, Value)) {
+                match self {
+                    $( Self::$name $({ $($field),* })? => { $( $( show(stringify!($field), $field.value()); )* )? } ),*
                 }
             }
 
