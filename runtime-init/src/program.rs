@@ -7,9 +7,9 @@
 //! Layout, all numbers in native endianness:
 //!
 //! ```text
-//! 0            header: MAGIC, VERSION, total length, number of steps, number of slots, words, report slot
-//! 64           steps: [op: u32][plan step: u32][fields: 6 x u64]   (56 bytes each)
-//! 64 + 56*n    bytes: strings (each followed by NUL), string lists, number lists
+//! 0            header: MAGIC, VERSION, total length, number of steps, number of slots, words, offset of the steps
+//! 64           bytes: strings (each followed by NUL), string lists, number lists
+//! steps_at     steps: [op: u32][plan step: u32][fields: 6 x u64]   (56 bytes each)
 //! ```
 //!
 //! Must not: allocate, know what a configuration is, hold a descriptor number (descriptors are named by [`Slot`]).
@@ -420,6 +420,7 @@ pub const LINK_REPLACE: u32 = 2;
 #[derive(Clone, Copy, Debug)]
 pub struct Program<'a> {
     bytes: &'a [u8],
+    steps_at: usize,
     steps: u32,
     slots: u32,
     words: u32,
@@ -436,6 +437,8 @@ pub struct Header {
     pub slots: u32,
     /// Machine words that the walker needs to lay out argument vectors (`argv` and `env` with their NULLs).
     pub words: u32,
+    /// Byte offset of the first step.
+    pub steps_at: u32,
 }
 
 impl Header {
@@ -443,7 +446,7 @@ impl Header {
     #[must_use]
     pub fn encode(&self) -> [u8; HEADER_LEN] {
         let mut out = [0_u8; HEADER_LEN];
-        let numbers = [MAGIC, VERSION, self.total, self.steps, self.slots, self.words];
+        let numbers = [MAGIC, VERSION, self.total, self.steps, self.slots, self.words, self.steps_at];
         for (place, number) in out.chunks_exact_mut(4).zip(numbers) {
             place.copy_from_slice(&number.to_ne_bytes());
         }
@@ -464,13 +467,14 @@ impl<'a> Program<'a> {
         let total = usize::try_from(word(2)?).map_err(|_| Fault)?;
         let program = Self {
             bytes: bytes.get(..total).ok_or(Fault)?,
+            steps_at: usize::try_from(word(6)?).map_err(|_| Fault)?,
             steps: word(3)?,
             slots: word(4)?,
             words: word(5)?,
         };
         let steps = usize::try_from(program.steps).map_err(|_| Fault)?;
-        let end = steps.checked_mul(STEP_LEN).and_then(|n| n.checked_add(HEADER_LEN)).ok_or(Fault)?;
-        if end > total {
+        let end = steps.checked_mul(STEP_LEN).and_then(|n| n.checked_add(program.steps_at)).ok_or(Fault)?;
+        if program.steps_at < HEADER_LEN || end > total {
             return Err(Fault);
         }
         Ok(program)
@@ -511,7 +515,7 @@ impl<'a> Program<'a> {
         let at = usize::try_from(index)
             .ok()
             .and_then(|i| i.checked_mul(STEP_LEN))
-            .and_then(|o| o.checked_add(HEADER_LEN))
+            .and_then(|o| o.checked_add(self.steps_at))
             .ok_or(Fault)?;
         let op = read_u32(self.bytes, at)?;
         let plan = read_u32(self.bytes, at.checked_add(4).ok_or(Fault)?)?;
@@ -621,9 +625,9 @@ mod tests {
 
     #[test]
     fn short_or_foreign_arenas_are_faults() {
-        let header = Header { total: 64, steps: 1, slots: 0, words: 0 }.encode();
+        let header = Header { total: 64, steps: 1, slots: 0, words: 0, steps_at: 64 }.encode();
         assert!(Program::new(&header).is_err(), "the step table must lie inside");
-        let header = Header { total: 64, steps: 0, slots: 0, words: 0 }.encode();
+        let header = Header { total: 64, steps: 0, slots: 0, words: 0, steps_at: 64 }.encode();
         assert!(Program::new(&header).is_ok());
         assert!(Program::new(&header[..63]).is_err());
         assert!(Program::new(&[0; 64]).is_err());
