@@ -10,6 +10,8 @@
 
 pub mod error;
 mod id;
+#[allow(dead_code, reason = "used by the launch code")]
+mod launch;
 
 pub use error::{Error, ErrorKind, Phase, Result};
 pub use id::ContainerId;

@@ -1,0 +1,3 @@
+//! The parent half of start-up: the only place that sees both the plan and the child.
+
+pub(crate) mod channel;
