@@ -12,6 +12,7 @@ pub mod error;
 mod id;
 #[allow(dead_code, reason = "used by the launch code")]
 mod launch;
+pub mod spec;
 
 pub use error::{Error, ErrorKind, Phase, Result};
 pub use id::ContainerId;
