@@ -12,7 +12,12 @@ pub mod error;
 mod id;
 #[allow(dead_code, reason = "used by the launch code")]
 mod launch;
+#[allow(dead_code, reason = "used by the launch code")]
+mod process;
 pub mod spec;
+#[allow(dead_code, reason = "used by the launch code")]
+mod sys;
 
 pub use error::{Error, ErrorKind, Phase, Result};
 pub use id::ContainerId;
+pub use process::ExitStatus;

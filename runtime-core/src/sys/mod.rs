@@ -1,0 +1,5 @@
+//! Calls that no safe wrapper covers: the parent half's only place with unsafe code.
+//!
+//! Must not: decide anything. Each file wraps calls one to one and returns the kernel's error number.
+
+pub(crate) mod proc;

@@ -1,0 +1,67 @@
+//! Calls about processes behind pidfds.
+//!
+//! Must not: decide what an answer means. Tests: at the end of this file and in `process.rs`.
+#![allow(unsafe_code, reason = "raw calls; see the module above")]
+
+use rustix::io::Errno;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// `pidfd_send_signal(2)` with any signal number, real-time ones and 0 included.
+///
+/// # Errors
+/// The kernel's: EINVAL (no such signal), EPERM, ESRCH (the process was reaped).
+pub(crate) fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
+    // SAFETY: the descriptor is open for the length of the call; a null siginfo is allowed and means the one kill(2) sends; flags
+    // must be 0.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0_u32,
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// `ioctl(PIDFD_GET_INFO)` with `PIDFD_INFO_EXIT` (kernel 6.15): the wait status of a process that somebody reaped. `None` while nobody has,
+/// and on kernels 6.13 and 6.14.
+///
+/// # Errors
+/// The kernel's: ENOTTY, EINVAL before 6.13; ESRCH when it was reaped before the first pidfd was opened.
+pub(crate) fn pidfd_exit_info(pidfd: BorrowedFd<'_>) -> Result<Option<i32>, Errno> {
+    let mut space = MaybeUninit::<libc::pidfd_info>::zeroed();
+    // SAFETY: the structure is integers alone, for which zero bytes are values; it is not read elsewhere.
+    let info = unsafe { space.assume_init_mut() };
+    info.mask = u64::from(libc::PIDFD_INFO_EXIT);
+    // SAFETY: the descriptor is open for the length of the call; the request encodes the structure's size, and the kernel writes
+    // no more than that.
+    let done = unsafe { libc::ioctl(pidfd.as_raw_fd(), libc::PIDFD_GET_INFO, std::ptr::from_mut(info)) };
+    if done != 0 {
+        return Err(last_errno());
+    }
+    let answered = info.mask & u64::from(libc::PIDFD_INFO_EXIT) != 0;
+    Ok(answered.then_some(info.exit_code))
+}
+
+fn last_errno() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use rustix::process::Pid;
+
+    /// A child without an exit signal, as launch makes them, that ends at once with `code`.
+    pub(crate) fn silent_child(code: i32) -> Pid {
+        // SAFETY: a plain fork without an exit signal; all pointers are null, so the child goes on with a copy of this stack.
+        let pid = unsafe { libc::syscall(libc::SYS_clone, 0_u64, 0_u64, 0_u64, 0_u64, 0_u64) };
+        if pid == 0 {
+            // SAFETY: ends the child without running anything of this process (no destructors, no locks).
+            unsafe { libc::_exit(code) };
+        }
+        Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
+    }
+}
