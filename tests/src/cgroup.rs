@@ -1,0 +1,181 @@
+//! The machine's cgroup hierarchies as the suites need them: where a container's directory is in each, reading and
+//! writing its files, and removal of what a broken runtime left.
+
+use crate::host;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// How the machine's cgroups are mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Hierarchies of version 1 below /sys/fs/cgroup (with or without a `unified` one).
+    Version1,
+    /// One hierarchy of version 2 at /sys/fs/cgroup.
+    Version2,
+    /// Nothing is mounted.
+    Absent,
+}
+
+/// A mounted hierarchy.
+#[derive(Debug, Clone)]
+pub struct Hierarchy {
+    /// Where it is mounted.
+    pub mount: PathBuf,
+    /// The controllers, or `name=systemd`; empty for version 2.
+    pub controllers: Vec<String>,
+}
+
+/// The prefix of every cgroup of this run.
+pub fn parent() -> String {
+    format!("/coracle-test-{}", std::process::id())
+}
+
+/// How the machine's cgroups are mounted.
+pub fn mode() -> Mode {
+    let mounts = host::mounts();
+    let top = mounts.iter().rev().find(|mount| mount.target == "/sys/fs/cgroup");
+    match top.map(|mount| mount.kind.as_str()) {
+        Some("cgroup2") => Mode::Version2,
+        Some(_) if !hierarchies().is_empty() => Mode::Version1,
+        _ => Mode::Absent,
+    }
+}
+
+/// The mounted hierarchies.
+pub fn hierarchies() -> Vec<Hierarchy> {
+    let known = |option: &str| {
+        ![
+            "rw",
+            "ro",
+            "relatime",
+            "nosuid",
+            "nodev",
+            "noexec",
+            "xattr",
+            "release_agent=",
+            "clone_children",
+            "",
+        ]
+        .contains(&option)
+    };
+    let mounts = host::mounts().into_iter().filter(|mount| mount.kind == "cgroup" || mount.kind == "cgroup2");
+    mounts
+        .map(|mount| {
+            let options = mount.options.split_once(' ').map_or("", |(_, options)| options);
+            let controllers = if mount.kind == "cgroup" {
+                options.split(',').filter(|option| known(option)).map(str::to_owned).collect()
+            } else {
+                Vec::new()
+            };
+            Hierarchy { mount: PathBuf::from(mount.target), controllers }
+        })
+        .collect()
+}
+
+/// Whether limits of a controller can be set: it has a hierarchy, or version 2 offers it.
+pub fn has(controller: &str) -> bool {
+    match mode() {
+        Mode::Version1 => {
+            hierarchies().iter().any(|one| one.controllers.iter().any(|name| name == controller))
+        }
+        // The devices controller of version 2 is a program, and the freezer a file: both are always there.
+        Mode::Version2 if ["devices", "freezer"].contains(&controller) => true,
+        Mode::Version2 => fs::read_to_string("/sys/fs/cgroup/cgroup.controllers")
+            .is_ok_and(|text| text.split_whitespace().any(|name| name == controller)),
+        Mode::Absent => false,
+    }
+}
+
+/// The directory of a cgroup (a path below the hierarchy's root) in the hierarchy of a controller.
+pub fn directory(controller: &str, path: &str) -> Option<PathBuf> {
+    let relative = path.trim_start_matches('/');
+    match mode() {
+        Mode::Version1 => {
+            let all = hierarchies();
+            let found = all.iter().find(|one| one.controllers.iter().any(|name| name == controller))?;
+            Some(found.mount.join(relative))
+        }
+        Mode::Version2 => Some(Path::new("/sys/fs/cgroup").join(relative)),
+        Mode::Absent => None,
+    }
+}
+
+/// Every directory with the prefix of this run, in all hierarchies, deepest last.
+pub fn own_directories() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for one in hierarchies() {
+        collect(&one.mount.join(parent().trim_start_matches('/')), &mut found);
+    }
+    found
+}
+
+/// Directories named like a container, anywhere in the first levels of the hierarchies: what a runtime made at a
+/// place of its own choice.
+pub fn named(id: &str) -> Vec<String> {
+    let mut found = BTreeSet::new();
+    for one in hierarchies() {
+        search(&one.mount, id, 3, &mut found);
+    }
+    found.into_iter().collect()
+}
+
+fn search(dir: &Path, id: &str, depth: u32, found: &mut BTreeSet<String>) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    let dirs = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    for entry in dirs {
+        if entry.file_name().to_string_lossy().contains(id) {
+            found.insert(entry.path().display().to_string());
+        }
+        if depth > 0 {
+            search(&entry.path(), id, depth - 1, found);
+        }
+    }
+}
+
+fn collect(dir: &Path, found: &mut BTreeSet<String>) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    found.insert(dir.display().to_string());
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            collect(&entry.path(), found);
+        }
+    }
+}
+
+/// The processes in a directory and below.
+pub fn processes(dir: &Path) -> Vec<i32> {
+    let mut dirs = BTreeSet::new();
+    collect(dir, &mut dirs);
+    let texts = dirs.iter().filter_map(|dir| fs::read_to_string(Path::new(dir).join("cgroup.procs")).ok());
+    let text: String = texts.collect();
+    text.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+/// Kills the processes below a path of this run and removes its directories, in every hierarchy.
+pub fn remove(path: &str) {
+    assert!(path.starts_with(&parent()), "only what this run has made is removed");
+    for one in hierarchies() {
+        let dir = one.mount.join(path.trim_start_matches('/'));
+        let _ = fs::write(dir.join("freezer.state"), "THAWED");
+        let _ = fs::write(dir.join("cgroup.freeze"), "0");
+        for _ in 0..50 {
+            let processes = processes(&dir);
+            for pid in &processes {
+                if let Some(pid) = rustix::process::Pid::from_raw(*pid) {
+                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                    let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::NOHANG);
+                }
+            }
+            if processes.is_empty() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let mut dirs = BTreeSet::new();
+        collect(&dir, &mut dirs);
+        for dir in dirs.iter().rev() {
+            let _ = fs::remove_dir(dir);
+        }
+    }
+}
