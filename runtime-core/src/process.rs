@@ -110,6 +110,15 @@ impl Identity {
         };
         Ok(same.then_some(pidfd))
     }
+
+    /// Whether an ended process that was not reaped yet had never called execve. `false` also when nothing is known of it any
+    /// more.
+    pub(crate) fn never_executed(&self) -> bool {
+        // PF_FORKNOEXEC: set by fork, cleared by execve, and still shown for a zombie.
+        const FORKNOEXEC: u64 = 0x40;
+        let flags = stat_field(self.pid, 9).ok().flatten();
+        flags.is_some_and(|bits| bits & FORKNOEXEC != 0) && matches!(self.open(), Ok(Some(_)))
+    }
 }
 
 fn pidfs_inode(pidfd: impl std::os::fd::AsFd) -> Result<Option<u64>> {
@@ -124,8 +133,12 @@ fn gone(errno: Errno) -> Error {
     Error::os("look at the process", errno).in_phase(Phase::Signal)
 }
 
-/// Field 22 of `/proc/PID/stat`; `None` without such a process.
 fn start_time(pid: i32) -> Result<Option<u64>> {
+    stat_field(pid, 22)
+}
+
+/// One number of `/proc/PID/stat`, counted from 1 as proc(5) does, behind the name; `None` without such a process.
+fn stat_field(pid: i32, field: usize) -> Result<Option<u64>> {
     let fd = match open(format!("/proc/{pid}/stat"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
         Ok(fd) => fd,
         Err(Errno::NOENT | Errno::SRCH) => return Ok(None),
@@ -133,17 +146,17 @@ fn start_time(pid: i32) -> Result<Option<u64>> {
     };
     let mut text = [0_u8; 1024];
     match read(&fd, &mut text) {
-        Ok(n) => Ok(text.get(..n).and_then(start_field)),
+        Ok(n) => Ok(text.get(..n).and_then(|stat| nth_field(stat, field))),
         Err(Errno::SRCH) => Ok(None),
         Err(e) => Err(gone(e)),
     }
 }
 
 /// The second field is a name that may hold spaces and parentheses: fields are counted from the last `)`.
-fn start_field(stat: &[u8]) -> Option<u64> {
+fn nth_field(stat: &[u8], field: usize) -> Option<u64> {
     let close = stat.iter().rposition(|b| *b == b')')?;
     let rest = std::str::from_utf8(stat.get(close.checked_add(2)?..)?).ok()?;
-    rest.split(' ').nth(19)?.parse().ok()
+    rest.split(' ').nth(field.checked_sub(3)?)?.parse().ok()
 }
 
 /// Sends a signal to exactly the process that was opened. `false` when it was reaped already.
@@ -293,9 +306,9 @@ pub(crate) mod tests {
     #[test]
     fn names_with_parentheses_do_not_move_the_fields() {
         let text = b"7 (a) R 1) ) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 424242 1 2 3";
-        assert_eq!(start_field(text), Some(424_242));
-        assert_eq!(start_field(b"7 (a)"), None);
-        assert_eq!(start_field(b""), None);
+        assert_eq!(nth_field(text, 22), Some(424_242));
+        assert_eq!(nth_field(b"7 (a)", 22), None);
+        assert_eq!(nth_field(b"", 22), None);
     }
 
     #[test]
