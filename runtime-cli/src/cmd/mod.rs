@@ -1,0 +1,5 @@
+//! One file per command. Each reads its flags, calls the library, prints.
+
+pub mod check;
+pub mod help;
+pub mod spec;
