@@ -125,6 +125,8 @@ struct Inner {
     pointer: Option<String>,
     path: Option<PathBuf>,
     errno: Option<i32>,
+    /// The message says the kernel's reason in words that callers rely on.
+    errno_in_message: bool,
     code: &'static str,
     hint: Option<Cow<'static, str>>,
     warnings: Vec<String>,
@@ -143,6 +145,7 @@ impl Error {
             pointer: None,
             path: None,
             errno: None,
+            errno_in_message: false,
             code: "",
             hint: None,
             warnings: Vec::new(),
@@ -180,6 +183,14 @@ impl Error {
     #[must_use]
     pub fn with_errno(mut self, errno: i32) -> Self {
         self.0.errno = Some(errno);
+        self
+    }
+
+    /// Sets the kernel's error number for programs, when the message already says it in the words that callers search for.
+    #[must_use]
+    pub fn with_known_errno(mut self, errno: i32) -> Self {
+        self.0.errno = Some(errno);
+        self.0.errno_in_message = true;
         self
     }
 
@@ -330,7 +341,7 @@ impl Error {
             out.push_str(&escape(&error.to_string()));
             cause = error.source();
         }
-        if let Some(errno) = self.errno() {
+        if let Some(errno) = self.errno().filter(|_| !self.0.errno_in_message) {
             out.push_str(": ");
             out.push_str(&errno_words(errno));
         }

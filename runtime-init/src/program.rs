@@ -365,6 +365,9 @@ steps! {
     /// descriptor that cannot be owned (a foreign file, a read-only file system, an unmapped id).
     OwnStdio { uid: u32, gid: u32 } = 70,
 
+    /// `dup3(fd, target, 0)`: a standard stream.
+    InstallDescriptor { fd: Slot, target: u32 } = 71,
+
     // --- credentials ------------------------------------------------------------------------------------------
     /// `setrlimit(resource, soft, hard)`.
     Rlimit { resource: u32, soft: u64, hard: u64 } = 80,
