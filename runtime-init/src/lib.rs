@@ -1,14 +1,28 @@
 //! The child half of coracle: walks a prepared [`program::Program`] between `clone3` and `execve`.
 //!
 //! Nothing here allocates, locks, logs or panics: the crate is `no_std` without an allocator, so the compiler checks the
-//! first, and a linked-binary check in `xtask` the last. Failures travel as fixed-size [`wire::Message`]s; the parent half
-//! writes the sentence.
+//! first, and a linked-binary check (`examples/walker.rs`) the last. Failures travel as fixed-size [`wire::Message`]s; the
+//! parent half writes the sentence.
 //!
-//! Must not: know configurations, host policy or texts. Tests: in the modules for what is pure, and in the `tests` package with
-//! real containers for the rest.
+//! Must not: know configurations, host policy or texts. Tests: in the modules for what is pure, in `tests/` for the walker on
+//! the running kernel, and in the `tests` package with real containers.
 #![no_std]
+#![allow(dead_code, reason = "the steps that use the rest follow")]
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
+#![deny(clippy::arithmetic_side_effects, clippy::as_conversions)]
 
+#[cfg(test)]
+extern crate std;
+
+mod buf;
+mod path;
 pub mod program;
+mod report;
+pub mod step;
+#[allow(unsafe_code, reason = "the only place of this crate that talks to the kernel without a wrapper")]
+mod sys;
+pub mod walk;
 pub mod wire;
+
+pub use walk::{Memory, walk};

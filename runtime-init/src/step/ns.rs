@@ -1,0 +1,191 @@
+//! Steps about the process, its namespaces and its parent: everything before the parent's answer, and the names of the machine.
+//!
+//! Must not: mount anything. Tests: `tests/walk.rs`.
+
+use rustix::fs::Mode;
+use rustix::io::Errno;
+
+use crate::program::{Slot, Str};
+use crate::report::{self, At, Fail, Say, alive_or_exit};
+use crate::sys::{self, Forked, Prctl};
+use crate::walk::Walk;
+use crate::wire::{Call, Kind, Message};
+
+pub(crate) fn non_dumpable(part: u32) -> Result<(), Fail> {
+    sys::prctl(Prctl::Dumpable, 0, 0).at(part, Call::Prctl).map(drop)
+}
+
+pub(crate) fn set_sid() -> Result<(), Fail> {
+    rustix::process::setsid().at(0, Call::Setsid).map(drop)
+}
+
+pub(crate) fn session_keyring() -> Result<(), Fail> {
+    match sys::new_session_keyring() {
+        // A kernel without keyrings has none to share either.
+        Err(Errno::NOSYS) => Ok(()),
+        other => other.at(0, Call::Keyctl),
+    }
+}
+
+pub(crate) fn parent_death_signal(w: &Walk<'_>, signal: i32) -> Result<(), Fail> {
+    let number = u32::try_from(signal).map_err(|_| Fail::new(0, Call::Prctl, Errno::INVAL))?;
+    sys::prctl(Prctl::ParentDeathSignal, number, 0).at(0, Call::Prctl)?;
+    if number != 0 {
+        // The parent may have died just before; getppid says nothing in a new pid namespace.
+        alive_or_exit(w.report);
+    }
+    Ok(())
+}
+
+/// Part 0 sends `Born`, part 1 waits for `Go`; more than one `Go` comes when the descriptors do not fit into one.
+pub(crate) fn born(w: &mut Walk<'_>, first: Slot, count: u32) -> Result<(), Fail> {
+    report::send(w.report, &Message::plain(Kind::Born)).at(0, Call::Write)?;
+    let mut next = first.0;
+    let mut left = count;
+    loop {
+        let before = left;
+        let channel = w.report;
+        report::expect(channel, Kind::Go, |fd| {
+            let wanted = left > 0 && w.fill(Slot(next), fd).is_ok();
+            next = next.wrapping_add(1);
+            left = left.saturating_sub(1);
+            wanted
+        })
+        .at(1, Call::Recvmsg)?;
+        if left == 0 {
+            return Ok(());
+        }
+        if left == before {
+            return Err(Fail::new(1, Call::Recvmsg, Errno::BADMSG));
+        }
+    }
+}
+
+const CLONE_NEWNS: u64 = 0x0002_0000;
+
+pub(crate) fn unshare(w: &mut Walk<'_>, flags: u64) -> Result<(), Fail> {
+    sys::unshare(flags).at(0, Call::Unshare)?;
+    if flags & CLONE_NEWNS != 0 {
+        // A descriptor from before names the old namespace's mount.
+        w.set_root(None);
+    }
+    Ok(())
+}
+
+pub(crate) fn join(w: &mut Walk<'_>, fd: Slot, nstype: i32) -> Result<(), Fail> {
+    sys::setns(w.slot(fd)?, nstype).at(0, Call::Setns)?;
+    let mounts = i32::try_from(CLONE_NEWNS).unwrap_or(0);
+    if nstype == 0 || nstype & mounts != 0 {
+        w.set_root(None);
+    }
+    Ok(())
+}
+
+/// Part 0 `pipe2`, 1 `clone3`, 2 `sendmsg`. The pipe keeps the order: what the new process sends comes after `Stage`.
+pub(crate) fn second_clone(w: &Walk<'_>, flags: u64, cgroup: Slot) -> Result<(), Fail> {
+    const CLONE_PARENT: u64 = 0x8000;
+    let cgroup = w.slot_if(cgroup)?;
+    let (told, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).at(0, Call::Pipe2)?;
+    match sys::clone3(flags | CLONE_PARENT, cgroup).at(1, Call::Clone3)? {
+        Forked::Parent { pid, pidfd } => {
+            let mut stage = Message::plain(Kind::Stage);
+            for (place, byte) in stage.detail.iter_mut().zip(pid.to_ne_bytes()) {
+                *place = byte;
+            }
+            // On a failure the other side of the pipe ends with this process.
+            report::send_fd(w.report, &stage, pidfd.raw()).at(2, Call::Sendmsg)?;
+            let status = if rustix::io::write(&tell, &[1]) == Ok(1) { 0 } else { 1 };
+            sys::exit(status)
+        }
+        Forked::Child => {
+            drop(tell);
+            let mut byte = [0_u8];
+            loop {
+                match rustix::io::read(&told, &mut byte) {
+                    Ok(1) => return Ok(()),
+                    Err(Errno::INTR) => {}
+                    _ => report::gone(),
+                }
+            }
+        }
+    }
+}
+
+pub(crate) fn namespace_root(groups: bool) -> Result<(), Fail> {
+    sys::setresgid(0).at(0, Call::Setresgid)?;
+    sys::setresuid(0).at(1, Call::Setresuid)?;
+    if groups { sys::setgroups(&[]).at(2, Call::Setgroups) } else { Ok(()) }
+}
+
+pub(crate) fn join_cgroup(w: &Walk<'_>, fd: Slot) -> Result<(), Fail> {
+    write_once(w.slot(fd)?, b"0", 0)
+}
+
+/// One write(2); anything but all of it is an error, for these files take a value or leave it.
+pub(crate) fn write_once(fd: i32, value: &[u8], part: u32) -> Result<(), Fail> {
+    loop {
+        match rustix::io::write(sys::borrow(fd), value) {
+            Ok(len) if len == value.len() => return Ok(()),
+            Ok(_) => return Err(Fail::new(part, Call::Write, Errno::IO)),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(Fail::new(part, Call::Write, errno)),
+        }
+    }
+}
+
+/// Part 0 sends `RootReady`, part 1 waits for `HooksDone`.
+pub(crate) fn root_ready(w: &Walk<'_>) -> Result<(), Fail> {
+    report::send(w.report, &Message::plain(Kind::RootReady)).at(0, Call::Write)?;
+    report::expect(w.report, Kind::HooksDone, |_| false).at(1, Call::Recvmsg)
+}
+
+pub(crate) fn hostname(w: &Walk<'_>, name: Str) -> Result<(), Fail> {
+    let name = w.program.str(name)?;
+    rustix::system::sethostname(name).at(0, Call::Sethostname).say(name)
+}
+
+pub(crate) fn domainname(w: &Walk<'_>, name: Str) -> Result<(), Fail> {
+    let name = w.program.str(name)?;
+    rustix::system::setdomainname(name).at(0, Call::Setdomainname).say(name)
+}
+
+/// Part 0 `socket`, part 1 the two `ioctl`s.
+pub(crate) fn loopback_up() -> Result<(), Fail> {
+    const IFF_UP: u16 = 1;
+    let socket = sys::unix_socket().at(0, Call::Socket)?;
+    sys::interface_flags(socket.raw(), c"lo", IFF_UP).at(1, Call::Ioctl).map(drop)
+}
+
+/// Opens a detached procfs of this pid namespace with everything in it. Parts as in `NewFs`.
+pub(crate) fn sysctl_proc(w: &mut Walk<'_>, out: Slot) -> Result<(), Fail> {
+    use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+    let context = fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC).at(0, Call::Fsopen)?;
+    fsconfig_create(&context).at(1, Call::Fsconfig)?;
+    let attrs = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let tree = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attrs).at(2, Call::Fsmount)?;
+    w.fill(out, tree.into())
+}
+
+/// Part 0 opens `sys`, part 1 the file, part 2 writes.
+pub(crate) fn sysctl(w: &Walk<'_>, proc: Slot, path: Str, value: Str) -> Result<(), Fail> {
+    use rustix::fs::{OFlags, ResolveFlags, openat2};
+    let name = w.program.str(path)?;
+    let path = w.program.cstr(path)?;
+    if name.split(|b| *b == b'/').any(|part| matches!(part, b"" | b"." | b"..")) {
+        return Err(Fail::new(1, Call::Openat2, Errno::INVAL).say(name));
+    }
+    let resolve = ResolveFlags::BENEATH
+        | ResolveFlags::NO_SYMLINKS
+        | ResolveFlags::NO_XDEV
+        | ResolveFlags::NO_MAGICLINKS;
+    let proc = sys::borrow(w.slot(proc)?);
+    let dir = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let sys_dir = openat2(proc, c"sys", dir, Mode::empty(), resolve).at(0, Call::Openat2)?;
+    let file = openat2(&sys_dir, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty(), resolve)
+        .at(1, Call::Openat2)
+        .say(name)?;
+    let file = sys::Fd::from(file);
+    write_once(file.raw(), w.program.str(value)?, 2).say(name)
+}

@@ -1,0 +1,558 @@
+//! Calls that rustix does not have, or that its wrappers make in a way a child of `clone3` cannot use: libc's `setresuid` and
+//! its like signal the other threads of a process, which do not exist here.
+//!
+//! Every function is a thin shape around one system call and safe to call: pointers come from Rust references that outlive
+//! the call, and everything else is a number that the kernel checks. Must not: decide anything.
+//! Tests: `tests/walk.rs`.
+
+use core::ffi::CStr;
+use core::ptr;
+
+use libc::{c_long, c_void};
+use rustix::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+use rustix::io::Errno;
+
+/// One system call.
+///
+/// # Safety
+/// Every argument that the call takes for a pointer must be null or valid for what the call does with it, and the call must
+/// not change the memory of this process in any other way.
+unsafe fn call(number: c_long, args: [usize; 6]) -> Result<usize, Errno> {
+    let [a, b, c, d, e, f] = args;
+    // SAFETY: the caller answers for the arguments; unused ones are ignored by the kernel.
+    let answer = unsafe { libc::syscall(number, a, b, c, d, e, f) };
+    usize::try_from(answer).map_err(|_| {
+        // SAFETY: no arguments, no effects.
+        let place = unsafe { libc::__errno_location() };
+        // SAFETY: the pointer is this thread's errno, valid for the thread's life.
+        Errno::from_raw_os_error(unsafe { *place })
+    })
+}
+
+/// A system call whose arguments are numbers only.
+fn plain(number: c_long, args: [usize; 6]) -> Result<usize, Errno> {
+    // SAFETY: private to this module; used for calls that take no pointers at all.
+    unsafe { call(number, args) }
+}
+
+/// A descriptor number as an argument: sign-extended, as the kernel reads only the lower half of it.
+fn fd_arg(fd: i32) -> usize {
+    usize::from_ne_bytes(isize::try_from(fd).unwrap_or(-1).to_ne_bytes())
+}
+
+fn id_arg(id: u32) -> usize {
+    usize::try_from(id).unwrap_or(usize::MAX)
+}
+
+fn word(flags: u64) -> usize {
+    usize::try_from(flags).unwrap_or(usize::MAX)
+}
+
+/// Address of a reference, for the kernel.
+fn at<T: ?Sized>(place: &T) -> usize {
+    ptr::from_ref(place).cast::<u8>().expose_provenance()
+}
+
+/// Address of a writable reference, for the kernel.
+fn at_mut<T: ?Sized>(place: &mut T) -> usize {
+    ptr::from_mut(place).cast::<u8>().expose_provenance()
+}
+
+/// A descriptor that is closed when dropped.
+#[derive(Debug)]
+pub(crate) struct Fd(i32);
+
+impl Fd {
+    /// Takes over a number that nobody else closes.
+    pub(crate) fn own(number: i32) -> Self {
+        Self(number)
+    }
+
+    pub(crate) fn raw(&self) -> i32 {
+        self.0
+    }
+
+    /// Gives the number away.
+    pub(crate) fn into_raw(self) -> i32 {
+        let number = self.0;
+        core::mem::forget(self);
+        number
+    }
+}
+
+impl Drop for Fd {
+    fn drop(&mut self) {
+        close(self.0);
+    }
+}
+
+impl From<OwnedFd> for Fd {
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd.into_raw_fd())
+    }
+}
+
+impl AsFd for Fd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        borrow(self.0)
+    }
+}
+
+/// A number as rustix wants it. The walker's slots, not a type, keep it open; a closed one is EBADF.
+pub(crate) fn borrow(number: i32) -> BorrowedFd<'static> {
+    let number = if number == -1 { i32::MAX } else { number };
+    // SAFETY: the number is not -1. That it is open matters for no memory: the kernel answers EBADF.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
+
+/// close(2) by close_range(2): one call fewer for a seccomp filter to permit.
+pub(crate) fn close(number: i32) {
+    if let Ok(number) = u32::try_from(number) {
+        let _ = close_range(number, number);
+    }
+}
+
+/// close_range(2), Linux 5.9: closes `first..=last`.
+pub(crate) fn close_range(first: u32, last: u32) -> Result<(), Errno> {
+    plain(libc::SYS_close_range, [id_arg(first), id_arg(last), 0, 0, 0, 0]).map(drop)
+}
+
+/// Milliseconds of the monotonic clock, by the system call: rustix would look for the vDSO in `/proc/self/auxv`.
+pub(crate) fn monotonic_ms() -> u64 {
+    let mut time = [0_u64; 2];
+    // SAFETY: the kernel writes a `struct timespec`, two words.
+    let _ = unsafe {
+        call(libc::SYS_clock_gettime, [fd_arg(libc::CLOCK_MONOTONIC), at_mut(&mut time), 0, 0, 0, 0])
+    };
+    let [seconds, nanos] = time;
+    seconds.saturating_mul(1000).saturating_add(nanos.wrapping_div(1_000_000))
+}
+
+/// exit_group(2).
+pub(crate) fn exit(status: usize) -> ! {
+    loop {
+        let _ = plain(libc::SYS_exit_group, [status, 0, 0, 0, 0, 0]);
+    }
+}
+
+/// Which of two processes this is.
+#[derive(Debug)]
+pub(crate) enum Forked {
+    Child,
+    Parent { pid: u32, pidfd: Fd },
+}
+
+/// clone3(2) without shared memory, with a pidfd, without exit signal; `cgroup` adds CLONE_INTO_CGROUP.
+pub(crate) fn clone3(flags: u64, cgroup: Option<i32>) -> Result<Forked, Errno> {
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+    // What a fork must not share: memory, or a stack that two processes would run on.
+    let shared = u64::try_from(libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_THREAD).unwrap_or(0);
+    if flags & shared != 0 {
+        return Err(Errno::INVAL);
+    }
+    let mut pidfd = -1_i32;
+    let pidfd_flag = u64::try_from(libc::CLONE_PIDFD).unwrap_or(0);
+    let mut args = [0_u64; 11];
+    let [set, pidfd_at, .., cgroup_fd] = &mut args;
+    *set = flags | pidfd_flag | if cgroup.is_some() { CLONE_INTO_CGROUP } else { 0 };
+    *pidfd_at = u64::try_from(at_mut(&mut pidfd)).unwrap_or(0);
+    *cgroup_fd = u64::try_from(cgroup.unwrap_or(0)).unwrap_or(0);
+    // SAFETY: `args` is a struct clone_args (eleven u64), `pidfd` is written by the kernel. Without CLONE_VM the child runs on a
+    // copy of this stack, as after fork.
+    let pid = unsafe { call(libc::SYS_clone3, [at(&args), size_of_val(&args), 0, 0, 0, 0]) }?;
+    Ok(forked(pid, pidfd))
+}
+
+/// clone(2) as fork with a pidfd. For places behind a seccomp filter: profiles answer ENOSYS to `clone3`.
+pub(crate) fn fork() -> Result<Forked, Errno> {
+    let mut pidfd = -1_i32;
+    let flags = fd_arg(libc::CLONE_PIDFD | libc::SIGCHLD);
+    // SAFETY: no CLONE_VM and no new stack: a fork. The third argument is where CLONE_PIDFD stores the descriptor.
+    let pid = unsafe { call(libc::SYS_clone, [flags, 0, at_mut(&mut pidfd), 0, 0, 0]) }?;
+    Ok(forked(pid, pidfd))
+}
+
+fn forked(pid: usize, pidfd: i32) -> Forked {
+    match u32::try_from(pid) {
+        Ok(0) | Err(_) => Forked::Child,
+        Ok(pid) => Forked::Parent { pid, pidfd: Fd::own(pidfd) },
+    }
+}
+
+/// wait4(2) for one child of any kind; the wait status.
+pub(crate) fn wait(pid: u32) -> Result<i32, Errno> {
+    let mut status = 0_i32;
+    let wall = fd_arg(libc::__WALL);
+    // SAFETY: the kernel writes one int to `status`.
+    unsafe { call(libc::SYS_wait4, [id_arg(pid), at_mut(&mut status), wall, 0, 0, 0]) }?;
+    Ok(status)
+}
+
+/// unshare(2).
+pub(crate) fn unshare(flags: u64) -> Result<(), Errno> {
+    plain(libc::SYS_unshare, [word(flags), 0, 0, 0, 0, 0]).map(drop)
+}
+
+/// setns(2).
+pub(crate) fn setns(fd: i32, nstype: i32) -> Result<(), Errno> {
+    plain(libc::SYS_setns, [fd_arg(fd), fd_arg(nstype), 0, 0, 0, 0]).map(drop)
+}
+
+/// `struct mount_attr` of mount_setattr(2).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct MountAttr {
+    pub(crate) set: u64,
+    pub(crate) clear: u64,
+    pub(crate) propagation: u64,
+    pub(crate) userns: u64,
+}
+
+/// mount_setattr(2), Linux 5.12, on the mount that `fd` names.
+pub(crate) fn mount_setattr(fd: i32, recursive: bool, attr: &MountAttr) -> Result<(), Errno> {
+    const AT_RECURSIVE: i32 = 0x8000;
+    let flags = fd_arg(libc::AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 });
+    let empty = at(c"");
+    // SAFETY: an empty C string and a `struct mount_attr` that the kernel only reads.
+    unsafe { call(libc::SYS_mount_setattr, [fd_arg(fd), empty, flags, at(attr), size_of::<MountAttr>(), 0]) }
+        .map(drop)
+}
+
+/// keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL): a new anonymous session keyring.
+pub(crate) fn new_session_keyring() -> Result<(), Errno> {
+    const KEYCTL_JOIN_SESSION_KEYRING: usize = 1;
+    // Plain: the name is NULL.
+    plain(libc::SYS_keyctl, [KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0, 0]).map(drop)
+}
+
+/// The prctl(2) operations that take numbers only.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Prctl {
+    Dumpable,
+    ParentDeathSignal,
+    KeepCaps,
+    BoundingRead,
+    BoundingDrop,
+    NoNewPrivs,
+    Ambient,
+}
+
+impl Prctl {
+    fn number(self) -> usize {
+        match self {
+            Self::Dumpable => 4,
+            Self::ParentDeathSignal => 1,
+            Self::KeepCaps => 8,
+            Self::BoundingRead => 23,
+            Self::BoundingDrop => 24,
+            Self::NoNewPrivs => 38,
+            Self::Ambient => 47,
+        }
+    }
+}
+
+/// prctl(2).
+pub(crate) fn prctl(operation: Prctl, a: u32, b: u32) -> Result<usize, Errno> {
+    plain(libc::SYS_prctl, [operation.number(), id_arg(a), id_arg(b), 0, 0, 0])
+}
+
+/// The three capability sets that capget(2) and capset(2) know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CapSets {
+    pub(crate) effective: u64,
+    pub(crate) permitted: u64,
+    pub(crate) inheritable: u64,
+}
+
+/// `_LINUX_CAPABILITY_VERSION_3` and the calling thread.
+const CAP_HEADER: [u32; 2] = [0x2008_0522, 0];
+
+/// capget(2) for this thread.
+pub(crate) fn capget() -> Result<CapSets, Errno> {
+    let mut header = CAP_HEADER;
+    let mut sets = [0_u32; 6];
+    // SAFETY: version 3 has two elements of three u32; the kernel may write its version to the header.
+    unsafe { call(libc::SYS_capget, [at_mut(&mut header), at_mut(&mut sets), 0, 0, 0, 0]) }?;
+    let [e0, p0, i0, e1, p1, i1] = sets;
+    let join = |low: u32, high: u32| u64::from(low) | (u64::from(high) << 32);
+    Ok(CapSets { effective: join(e0, e1), permitted: join(p0, p1), inheritable: join(i0, i1) })
+}
+
+/// capset(2) for this thread.
+pub(crate) fn capset(sets: CapSets) -> Result<(), Errno> {
+    let mut header = CAP_HEADER;
+    let halves = |set: u64| {
+        let [a, b, c, d, e, f, g, h] = set.to_le_bytes();
+        (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]))
+    };
+    let ((e0, e1), (p0, p1), (i0, i1)) =
+        (halves(sets.effective), halves(sets.permitted), halves(sets.inheritable));
+    let words = [e0, p0, i0, e1, p1, i1];
+    // SAFETY: as in `capget`; the sets are only read.
+    unsafe { call(libc::SYS_capset, [at_mut(&mut header), at(&words), 0, 0, 0, 0]) }.map(drop)
+}
+
+/// setresuid(2) of this thread, all three ids.
+pub(crate) fn setresuid(uid: u32) -> Result<(), Errno> {
+    plain(libc::SYS_setresuid, [id_arg(uid), id_arg(uid), id_arg(uid), 0, 0, 0]).map(drop)
+}
+
+/// setresgid(2) of this thread, all three ids.
+pub(crate) fn setresgid(gid: u32) -> Result<(), Errno> {
+    plain(libc::SYS_setresgid, [id_arg(gid), id_arg(gid), id_arg(gid), 0, 0, 0]).map(drop)
+}
+
+fn three(number: c_long) -> Result<[u32; 3], Errno> {
+    let mut ids = [0_u32; 3];
+    let [a, b, c] = &mut ids;
+    // SAFETY: getresuid and getresgid write one u32 to each of three places.
+    unsafe { call(number, [at_mut(a), at_mut(b), at_mut(c), 0, 0, 0]) }?;
+    Ok(ids)
+}
+
+/// getresuid(2).
+pub(crate) fn getresuid() -> Result<[u32; 3], Errno> {
+    three(libc::SYS_getresuid)
+}
+
+/// getresgid(2).
+pub(crate) fn getresgid() -> Result<[u32; 3], Errno> {
+    three(libc::SYS_getresgid)
+}
+
+/// setgroups(2) of this thread; `ids` holds native `u32`s.
+pub(crate) fn setgroups(ids: &[u8]) -> Result<(), Errno> {
+    let count = ids.len().wrapping_shr(2);
+    // SAFETY: the kernel reads `count` u32, which is not more than the slice.
+    unsafe { call(libc::SYS_setgroups, [count, at(ids), 0, 0, 0, 0]) }.map(drop)
+}
+
+/// getgroups(2): how many of `ids` were filled. EINVAL when there are more.
+pub(crate) fn getgroups(ids: &mut [u32]) -> Result<usize, Errno> {
+    // SAFETY: the kernel writes at most `ids.len()` u32.
+    unsafe { call(libc::SYS_getgroups, [ids.len(), at_mut(ids), 0, 0, 0, 0]) }
+}
+
+/// execve(2). `argv` and `env` hold addresses and end with 0; the kernel only reads there, and a wrong one is EFAULT.
+pub(crate) fn execve(path: &CStr, argv: &[usize], env: &[usize]) -> Errno {
+    if argv.last() != Some(&0) || env.last() != Some(&0) {
+        return Errno::INVAL;
+    }
+    // SAFETY: a C string and two vectors that end with a null pointer; on success nothing of this program is left.
+    match unsafe { call(libc::SYS_execve, [at(path), at(argv), at(env), 0, 0, 0]) } {
+        Ok(_) => Errno::INVAL,
+        Err(errno) => errno,
+    }
+}
+
+/// Where a C string lies, for the vectors of [`execve`].
+pub(crate) fn address(text: &CStr) -> usize {
+    at(text)
+}
+
+/// madvise(MADV_DONTNEED): the pages inside `address..address + len` are given back and read as zero afterwards.
+pub(crate) fn forget(address: usize, len: usize) -> Result<(), Errno> {
+    // SAFETY: ranges come from `Memory::forget` alone, whose maker promises that nothing of the walker lives there; the rest of
+    // the program is never returned to.
+    unsafe { call(libc::SYS_madvise, [address, len, fd_arg(libc::MADV_DONTNEED), 0, 0, 0]) }.map(drop)
+}
+
+/// The kernel's `struct sigaction` is a handler first; the rest may be zero for the two handlers used here.
+type Action = [usize; 4];
+/// Bytes of the kernel's signal set.
+const SIGSET: usize = 8;
+
+/// Whether `signal` is ignored.
+pub(crate) fn is_ignored(signal: u32) -> Result<bool, Errno> {
+    let mut old: Action = [0; 4];
+    // SAFETY: no new action; the old one is written to `old`, which is as large as the kernel's struct.
+    unsafe { call(libc::SYS_rt_sigaction, [id_arg(signal), 0, at_mut(&mut old), SIGSET, 0, 0]) }?;
+    let [handler, ..] = old;
+    Ok(handler == libc::SIG_IGN)
+}
+
+/// Ignores `signal` (which also throws a pending one away) or gives it its default action.
+pub(crate) fn set_ignored(signal: u32, ignored: bool) -> Result<(), Errno> {
+    let new: Action = [if ignored { libc::SIG_IGN } else { libc::SIG_DFL }, 0, 0, 0];
+    // SAFETY: the action names no code of this program.
+    unsafe { call(libc::SYS_rt_sigaction, [id_arg(signal), at(&new), 0, SIGSET, 0, 0]) }.map(drop)
+}
+
+/// sigprocmask(SIG_SETMASK) to the empty set.
+pub(crate) fn unblock_all() -> Result<(), Errno> {
+    let empty = 0_u64;
+    let how = fd_arg(libc::SIG_SETMASK);
+    // SAFETY: the kernel reads eight bytes.
+    unsafe { call(libc::SYS_rt_sigprocmask, [how, at(&empty), 0, SIGSET, 0, 0]) }.map(drop)
+}
+
+/// sched_setaffinity(2) of this thread.
+pub(crate) fn set_affinity(mask: &[u8]) -> Result<(), Errno> {
+    // SAFETY: the kernel reads `mask.len()` bytes.
+    unsafe { call(libc::SYS_sched_setaffinity, [0, mask.len(), at(mask), 0, 0, 0]) }.map(drop)
+}
+
+/// prlimit64(2) of this process.
+pub(crate) fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+    let limit = [soft, hard];
+    // SAFETY: a `struct rlimit64` that the kernel reads.
+    unsafe { call(libc::SYS_prlimit64, [0, id_arg(resource), at(&limit), 0, 0, 0]) }.map(drop)
+}
+
+/// dup3(2) onto a number; the copy has close-on-exec only when asked for. EINVAL when both are the same.
+pub(crate) fn dup_onto(fd: i32, number: i32, cloexec: bool) -> Result<(), Errno> {
+    let flags = fd_arg(if cloexec { libc::O_CLOEXEC } else { 0 });
+    plain(libc::SYS_dup3, [fd_arg(fd), fd_arg(number), flags, 0, 0, 0]).map(drop)
+}
+
+/// seccomp(SECCOMP_SET_MODE_FILTER): `filter` holds `struct sock_filter`s. Answers the listener's number if one was asked for.
+pub(crate) fn seccomp(flags: u64, filter: &[u8]) -> Result<usize, Errno> {
+    #[repr(C)]
+    struct Program {
+        len: u16,
+        filter: usize,
+    }
+    const SET_MODE_FILTER: usize = 1;
+    let len = u16::try_from(filter.len().wrapping_shr(3)).map_err(|_| Errno::TOOBIG)?;
+    let program = Program { len, filter: at(filter) };
+    // SAFETY: the kernel reads `len` instructions of eight bytes, not more than the slice.
+    unsafe { call(libc::SYS_seccomp, [SET_MODE_FILTER, word(flags), at(&program), 0, 0, 0]) }
+}
+
+/// getcwd(2) without libc's repairs: how many bytes, with the NUL, were written.
+pub(crate) fn getcwd(buf: &mut [u8]) -> Result<usize, Errno> {
+    // SAFETY: the kernel writes at most `buf.len()` bytes.
+    unsafe { call(libc::SYS_getcwd, [at_mut(buf), buf.len(), 0, 0, 0, 0]) }
+}
+
+/// getdents64(2): bytes written, 0 at the end.
+pub(crate) fn getdents(fd: i32, buf: &mut [u8]) -> Result<usize, Errno> {
+    // SAFETY: the kernel writes at most `buf.len()` bytes.
+    unsafe { call(libc::SYS_getdents64, [fd_arg(fd), at_mut(buf), buf.len(), 0, 0, 0]) }
+}
+
+/// faccessat2(X_OK) with the effective ids, Linux 5.8.
+pub(crate) fn may_execute(path: &CStr) -> Result<(), Errno> {
+    let flags = fd_arg(libc::AT_EACCESS);
+    // SAFETY: a C string that the kernel reads.
+    unsafe { call(libc::SYS_faccessat2, [fd_arg(libc::AT_FDCWD), at(path), fd_arg(libc::X_OK), flags, 0, 0]) }
+        .map(drop)
+}
+
+const SIOCGIFFLAGS: usize = 0x8913;
+const SIOCSIFFLAGS: usize = 0x8914;
+
+/// Reads and sets the flags of an interface: the first 16 bytes of `struct ifreq` are its name, then come the flags.
+pub(crate) fn interface_flags(socket: i32, name: &CStr, set: u16) -> Result<u16, Errno> {
+    let mut request = [0_u8; 40];
+    for (place, byte) in request.iter_mut().take(15).zip(name.to_bytes()) {
+        *place = *byte;
+    }
+    // SAFETY: a `struct ifreq` (40 bytes on 64-bit machines), written by the kernel.
+    unsafe { call(libc::SYS_ioctl, [fd_arg(socket), SIOCGIFFLAGS, at_mut(&mut request), 0, 0, 0]) }?;
+    let [.., low, high] = request.first_chunk::<18>().ok_or(Errno::INVAL)?;
+    let flags = u16::from_ne_bytes([*low, *high]) | set;
+    if let Some([low, high]) = request.get_mut(16..18) {
+        [*low, *high] = flags.to_ne_bytes();
+    }
+    // SAFETY: as above; only read.
+    unsafe { call(libc::SYS_ioctl, [fd_arg(socket), SIOCSIFFLAGS, at(&request), 0, 0, 0]) }?;
+    Ok(flags)
+}
+
+/// socket(AF_UNIX, SOCK_DGRAM): enough for an ioctl about interfaces, and there in every kernel that can run a gate.
+pub(crate) fn unix_socket() -> Result<Fd, Errno> {
+    let kind = fd_arg(libc::SOCK_DGRAM | libc::SOCK_CLOEXEC);
+    let fd = plain(libc::SYS_socket, [fd_arg(libc::AF_UNIX), kind, 0, 0, 0, 0])?;
+    i32::try_from(fd).map(Fd::own).map_err(|_| Errno::BADF)
+}
+
+/// Words of a control buffer: header and 253 descriptors.
+const CONTROL: usize = 129;
+const SCM_HEADER: usize = 16;
+
+/// `struct iovec`, `struct msghdr` of 64-bit Linux, where all lengths are words.
+#[repr(C)]
+struct Vector {
+    base: usize,
+    len: usize,
+}
+#[repr(C)]
+struct Header {
+    name: usize,
+    name_len: u32,
+    vector: *const Vector,
+    vectors: usize,
+    control: *mut c_void,
+    control_len: usize,
+    flags: i32,
+}
+
+/// sendmsg(2) of `bytes` with one descriptor, without SIGPIPE.
+pub(crate) fn send_with_fd(socket: i32, bytes: &[u8], fd: i32) -> Result<usize, Errno> {
+    // cmsg_len, then level and type, then the descriptor and padding.
+    let rights = pair(libc::SOL_SOCKET, libc::SCM_RIGHTS);
+    let mut control = [SCM_HEADER.wrapping_add(4), rights, pair(fd, 0)];
+    let vector = Vector { base: at(bytes), len: bytes.len() };
+    let header = Header {
+        name: 0,
+        name_len: 0,
+        vector: &raw const vector,
+        vectors: 1,
+        control: (&raw mut control).cast(),
+        control_len: size_of_val(&control),
+        flags: 0,
+    };
+    // SAFETY: the header, its vector, bytes and control data are alive and only read.
+    unsafe { call(libc::SYS_sendmsg, [fd_arg(socket), at(&header), fd_arg(libc::MSG_NOSIGNAL), 0, 0, 0]) }
+}
+
+fn pair(low: i32, high: i32) -> usize {
+    let [a, b, c, d] = low.to_ne_bytes();
+    let [e, f, g, h] = high.to_ne_bytes();
+    usize::from_ne_bytes([a, b, c, d, e, f, g, h])
+}
+
+fn unpair(word: usize) -> [i32; 2] {
+    let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
+    [i32::from_ne_bytes([a, b, c, d]), i32::from_ne_bytes([e, f, g, h])]
+}
+
+/// What [`receive`] got.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Received {
+    /// Bytes of the message.
+    pub(crate) bytes: usize,
+    /// Descriptors that came with it, close-on-exec.
+    pub(crate) fds: usize,
+    /// The message or its descriptors were longer than the room for them.
+    pub(crate) cut: bool,
+}
+
+/// recvmsg(2) of one message and its descriptors.
+pub(crate) fn receive(socket: i32, bytes: &mut [u8], fds: &mut [i32]) -> Result<Received, Errno> {
+    let mut control = [0_usize; CONTROL];
+    let vector = Vector { base: at_mut(bytes), len: bytes.len() };
+    let mut header = Header {
+        name: 0,
+        name_len: 0,
+        vector: &raw const vector,
+        vectors: 1,
+        control: (&raw mut control).cast(),
+        control_len: size_of_val(&control),
+        flags: 0,
+    };
+    let flags = fd_arg(libc::MSG_CMSG_CLOEXEC);
+    // SAFETY: the kernel writes to `bytes`, `control` and `header`, not beyond the lengths given.
+    let len = unsafe { call(libc::SYS_recvmsg, [fd_arg(socket), at_mut(&mut header), flags, 0, 0, 0]) }?;
+    let mut count = 0_usize;
+    let [cmsg_len, kind, data @ ..] = &control;
+    if header.control_len >= SCM_HEADER && *kind == pair(libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+        count = cmsg_len.wrapping_sub(SCM_HEADER).wrapping_shr(2);
+        for (place, fd) in fds.iter_mut().zip(data.iter().flat_map(|word| unpair(*word)).take(count)) {
+            *place = fd;
+        }
+    }
+    let cut = header.flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0 || count > fds.len();
+    Ok(Received { bytes: len, fds: count.min(fds.len()), cut })
+}

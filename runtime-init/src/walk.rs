@@ -1,0 +1,193 @@
+//! The walker: closes what was not handed over, then does one step after the other until `execve`.
+//!
+//! Must not: return, or go on after a step that failed. Tests: `tests/walk.rs`.
+
+use core::convert::Infallible;
+
+use rustix::fs::Mode;
+use rustix::io::Errno;
+
+use crate::buf::Buf;
+use crate::path::Base;
+use crate::program::{Program, Slot, Step, Str};
+use crate::report::{self, At, Fail};
+use crate::step::{exec, hook, ns};
+use crate::sys::{self, Fd};
+use crate::wire::Call;
+
+/// Everything that the walker may write to, and what it inherits from its parent.
+#[derive(Debug)]
+pub struct Memory<'m> {
+    /// One descriptor number per slot of the program, or -1; the parent's are filled in already.
+    pub slots: &'m mut [i32],
+    /// Room for the argument and environment vectors of the longest `Exec` or `Hook` step: both with their ending zero, and one
+    /// more when HOME is to be found.
+    pub words: &'m mut [usize],
+    /// The report socket.
+    pub report: i32,
+    /// Every descriptor that stays open, ascending: slots, report socket, 0 to 2, preserved ones. All others are closed first.
+    pub kept: &'m [i32],
+    /// Address and length of memory that nobody uses any more and that is given back before the wait at the gate. The caller
+    /// promises that neither the arena, nor anything in this struct, nor this thread's stack or thread-local storage lies there.
+    pub forget: &'m [(usize, usize)],
+}
+
+/// The walker's own state.
+#[derive(Debug)]
+pub(crate) struct Walk<'m> {
+    pub(crate) program: Program<'m>,
+    pub(crate) slots: &'m mut [i32],
+    pub(crate) words: &'m mut [usize],
+    pub(crate) report: i32,
+    pub(crate) forget: &'m [(usize, usize)],
+    /// The root that container paths are resolved below; -1 until `AttachRoot` or the first use, then it is `/`.
+    root: i32,
+    /// Program that `FindProgram` found.
+    pub(crate) found: Option<Str>,
+    /// `HOME=...` when `FindProgram` was asked for it.
+    pub(crate) home: Buf<1024>,
+}
+
+impl Walk<'_> {
+    /// The descriptor in a slot; an empty one is EBADF.
+    pub(crate) fn slot(&self, slot: Slot) -> Result<i32, Fail> {
+        match self.slots.get(usize::from(slot.0)) {
+            Some(fd) if *fd >= 0 => Ok(*fd),
+            _ => Err(Fail::new(0, Call::Walk, Errno::BADF)),
+        }
+    }
+
+    /// Like [`Walk::slot`], but no slot at all is `None`.
+    pub(crate) fn slot_if(&self, slot: Slot) -> Result<Option<i32>, Fail> {
+        if slot == Slot::NONE { Ok(None) } else { self.slot(slot).map(Some) }
+    }
+
+    /// Puts a descriptor into a slot and closes what was there.
+    pub(crate) fn fill(&mut self, slot: Slot, fd: Fd) -> Result<(), Fail> {
+        let place = self.slots.get_mut(usize::from(slot.0)).ok_or(Fail::new(0, Call::Walk, Errno::BADF))?;
+        let old = core::mem::replace(place, fd.into_raw());
+        if old >= 0 && old != self.root {
+            sys::close(old);
+        }
+        Ok(())
+    }
+
+    /// Closes a slot. The root's descriptor is the walker's own from `AttachRoot` on and stays.
+    pub(crate) fn empty(&mut self, slot: Slot) -> Result<(), Fail> {
+        let fd = self.slot(slot)?;
+        if let Some(place) = self.slots.get_mut(usize::from(slot.0)) {
+            *place = -1;
+        }
+        if fd != self.root {
+            sys::close(fd);
+        }
+        Ok(())
+    }
+
+    /// The root that container paths are resolved below.
+    pub(crate) fn root(&mut self) -> Result<Base, Fail> {
+        if self.root < 0 {
+            use rustix::fs::{CWD, OFlags, openat};
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let fd = openat(CWD, c"/", flags, Mode::empty()).at(0, Call::Open)?;
+            self.root = Fd::from(fd).into_raw();
+        }
+        Ok(Base::new(self.root))
+    }
+
+    /// Makes `fd` the root; `None` looks at `/` again, after the mount namespace changed.
+    pub(crate) fn set_root(&mut self, fd: Option<i32>) {
+        if self.root >= 0 && !self.slots.contains(&self.root) {
+            sys::close(self.root);
+        }
+        self.root = fd.unwrap_or(-1);
+    }
+}
+
+/// Walks the program in `arena`: does every step in order and ends in `execve`, or reports the step that failed and exits with
+/// status 1.
+///
+/// The first thing it does is to close every descriptor that is not in [`Memory::kept`]. It blocks where the program says so
+/// (`Born`, `RootReady`, `Hook`, `Gate`, `Hold`), and ends when the report socket hangs up meanwhile.
+pub fn walk(arena: &[u8], memory: Memory<'_>) -> ! {
+    let mut report = memory.report;
+    let mut plan = 0_u32;
+    let outcome = steps(arena, memory, &mut report, &mut plan);
+    report::failed(report, plan, outcome)
+}
+
+fn steps(arena: &[u8], memory: Memory<'_>, report: &mut i32, plan: &mut u32) -> Result<Infallible, Fail> {
+    let Memory { slots, words, report: channel, kept, forget } = memory;
+    close_others(kept).at(0, Call::CloseRange)?;
+    // A reader of ours that is gone must be an error, not a signal that waits until the mask is emptied.
+    sys::set_ignored(SIGPIPE, true).at(0, Call::Signal)?;
+    rustix::process::umask(Mode::empty());
+    let program = Program::new(arena)?;
+    let mut walk =
+        Walk { program, slots, words, report: channel, forget, root: -1, found: None, home: Buf::new() };
+    let mut index = 0_u32;
+    while index < program.len() {
+        let (number, step) = program.step(index)?;
+        *plan = number;
+        if let Step::CloseDescriptors { from_keep, from } = step {
+            exec::inherit(from_keep, from)?;
+        }
+        index = index.wrapping_add(1);
+    }
+    index = 0;
+    while index < program.len() {
+        let (number, step) = program.step(index)?;
+        *plan = number;
+        let done = one(&mut walk, step);
+        *report = walk.report;
+        done?;
+        index = index.wrapping_add(1);
+    }
+    Err(Fail::new(0, Call::Walk, Errno::NODATA))
+}
+
+const SIGPIPE: u32 = 13;
+
+/// Closes everything but `kept`, which is in ascending order.
+fn close_others(kept: &[i32]) -> Result<(), Errno> {
+    let mut next = 0_u32;
+    for fd in kept {
+        let Ok(fd) = u32::try_from(*fd) else { continue };
+        if fd > next {
+            sys::close_range(next, fd.wrapping_sub(1))?;
+        }
+        next = next.max(fd.saturating_add(1));
+    }
+    sys::close_range(next, u32::MAX)
+}
+
+/// Every step's place in the code.
+fn one(w: &mut Walk<'_>, step: Step) -> Result<(), Fail> {
+    match step {
+        Step::NonDumpable => ns::non_dumpable(0),
+        Step::SetSid => ns::set_sid(),
+        Step::SessionKeyring => ns::session_keyring(),
+        Step::ParentDeathSignal { signal } => ns::parent_death_signal(w, signal),
+        Step::Born { first, count } => ns::born(w, first, count),
+        Step::Unshare { flags } => ns::unshare(w, flags),
+        Step::JoinNamespace { fd, nstype } => ns::join(w, fd, nstype),
+        Step::SecondClone { flags, cgroup } => ns::second_clone(w, flags, cgroup),
+        Step::NamespaceRoot { groups } => ns::namespace_root(groups),
+        Step::JoinCgroup { fd } => ns::join_cgroup(w, fd),
+        Step::RootReady => ns::root_ready(w),
+        Step::Hook { hook, .. } => hook::hook(w, hook),
+        Step::Hostname { name } => ns::hostname(w, name),
+        Step::Domainname { name } => ns::domainname(w, name),
+        Step::LoopbackUp => ns::loopback_up(),
+        Step::SysctlProc { out } => ns::sysctl_proc(w, out),
+        Step::Sysctl { proc, path, value } => ns::sysctl(w, proc, path, value),
+        Step::FindProgram { candidates, uid, home } => exec::find_program(w, candidates, uid, home),
+        Step::ResetSignals => exec::reset_signals(),
+        Step::Gate { gate } => exec::gate(w, gate),
+        Step::Hold => exec::hold(w),
+        Step::CloseDescriptors { from, .. } => exec::close_descriptors(w, from),
+        Step::Exec { argv, env } => exec::exec(w, argv, env),
+        Step::Close { fd } => w.empty(fd),
+        _ => Err(Fail::new(0, Call::Walk, Errno::NOSYS)),
+    }
+}
