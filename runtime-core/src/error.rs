@@ -85,6 +85,26 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// All of them, for reading one back from its word.
+    pub(crate) const ALL: &[Self] = &[
+        Self::Load,
+        Self::Validate,
+        Self::Plan,
+        Self::State,
+        Self::Cgroup,
+        Self::Namespaces,
+        Self::Rootfs,
+        Self::Mounts,
+        Self::Devices,
+        Self::Hooks,
+        Self::Terminal,
+        Self::Process,
+        Self::Seccomp,
+        Self::Gate,
+        Self::Exec,
+        Self::Signal,
+    ];
+
     /// The phase as one lower-case word.
     #[must_use]
     pub fn as_str(self) -> &'static str {

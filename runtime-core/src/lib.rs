@@ -15,9 +15,12 @@ mod launch;
 #[allow(dead_code, reason = "used by the launch code")]
 mod process;
 pub mod spec;
+#[allow(dead_code, unused_imports, reason = "used by the launch code")]
+mod state;
 #[allow(dead_code, reason = "used by the launch code")]
 mod sys;
 
 pub use error::{Error, ErrorKind, Phase, Result};
 pub use id::ContainerId;
 pub use process::ExitStatus;
+pub use state::Status;

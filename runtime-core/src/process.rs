@@ -59,6 +59,7 @@ impl ExitStatus {
 
 /// What tells one process from all others of this boot, also from a later one with the same number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Identity {
     /// Its number in the pid namespace of the one who recorded it.
     pub(crate) pid: i32,
@@ -257,18 +258,21 @@ pub(crate) mod tests {
         (parts.next().unwrap(), parts.next().unwrap()) >= wanted
     }
 
+    /// This program, running one test only.
+    pub(crate) fn alone_as(test: &str) -> Command {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", test, "--nocapture"]);
+        command
+    }
+
     /// Runs one test of this file alone in a process of its own: its `waitpid(-1)` would steal the children of the others.
     /// Says whether this is that process.
     fn alone(test: &str) -> bool {
         if std::env::var_os("CORACLE_TEST_ALONE").is_some() {
             return true;
         }
-        let name = format!("process::tests::{test}");
-        let run = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", &name, "--nocapture"])
-            .env("CORACLE_TEST_ALONE", "1")
-            .output()
-            .unwrap();
+        let run =
+            alone_as(&format!("process::tests::{test}")).env("CORACLE_TEST_ALONE", "1").output().unwrap();
         let text = String::from_utf8_lossy(&run.stdout).into_owned();
         assert!(run.status.success() && text.contains("1 passed"), "{text}");
         false

@@ -181,7 +181,7 @@ fn reach(dir: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::tests::{identity, open_pidfd, sleeper};
+    use crate::process::tests::{alone_as, identity, open_pidfd, sleeper};
     use crate::sys::proc::tests::silent_child;
     use coracle_init::wire::Call;
     use rustix::fs::{OFlags, open};
@@ -248,8 +248,7 @@ mod tests {
     }
 
     fn init(gate: OwnedFd, role: &str) -> Child {
-        Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "launch::gate::tests::plays_init", "--nocapture"])
+        alone_as("launch::gate::tests::plays_init")
             .env("CORACLE_TEST_INIT", role)
             .stdin(Stdio::from(gate))
             .stdout(Stdio::null())
