@@ -11,11 +11,17 @@ mod args;
 mod cmd;
 #[allow(dead_code, reason = "used by commands that follow")]
 mod file;
+#[allow(dead_code, reason = "used by commands that follow")]
+mod foreground;
 mod guard;
 #[allow(dead_code, reason = "used by commands that follow")]
 mod out;
 #[allow(dead_code, reason = "used by commands that follow")]
+mod relay;
+#[allow(dead_code, reason = "used by commands that follow")]
 mod signals;
+#[allow(dead_code, reason = "used by commands that follow")]
+mod tty;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

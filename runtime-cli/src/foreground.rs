@@ -1,0 +1,113 @@
+//! Staying with a program until it ends: signals passed on, orphans reaped, its end noticed however early it comes.
+//!
+//! Signals are blocked before the program is started and read from a descriptor, the end is read from a pidfd, so there is no
+//! moment in which either could be missed. init gets an empty signal mask from the library.
+//! Must not: be used by commands that return at once. Tests: `relay`, and with containers in the `tests` package.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use coracle::{Error, Phase};
+use nix::errno::Errno as NixErrno;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{WaitOptions, getpid, kill_process, set_child_subreaper, wait};
+
+/// All signals of this thread, blocked and readable. Dropping it lets them through again.
+#[derive(Debug)]
+pub struct Signals {
+    fd: SignalFd,
+    before: SigSet,
+}
+
+impl Signals {
+    /// Blocks all signals that can be blocked.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub fn block() -> Result<Self, Error> {
+        let failed = |errno: NixErrno| {
+            let errno = Errno::from_raw_os_error(errno as i32);
+            Error::os("take over the signals", errno).in_phase(Phase::Signal)
+        };
+        let all = SigSet::all();
+        let fd =
+            SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(failed)?;
+        let mut before = SigSet::empty();
+        pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&all), Some(&mut before)).map_err(failed)?;
+        Ok(Self { fd, before })
+    }
+
+    /// The next signal that is of interest to anybody. Ended children are reaped here; SIGPIPE is ours, not the program's, and
+    /// SIGURG is what runtimes of languages use among their own threads.
+    pub fn next(&self) -> Option<i32> {
+        loop {
+            let info = self.fd.read_signal().ok().flatten()?;
+            match i32::try_from(info.ssi_signo) {
+                Ok(libc::SIGCHLD) => reap(),
+                Ok(libc::SIGPIPE | libc::SIGURG) | Err(_) => {}
+                Ok(signal) => return Some(signal),
+            }
+        }
+    }
+
+    /// Does what `signal` does by default, which is to stop the process, and returns when it was continued. The kernel ignores it
+    /// where nobody could continue us.
+    pub fn stop_by(&self, signal: i32) {
+        let Ok(signal) = Signal::try_from(signal) else { return };
+        let Some(raw) = rustix::process::Signal::from_named_raw(signal as i32) else { return };
+        let mut one = SigSet::empty();
+        one.add(signal);
+        if kill_process(getpid(), raw).is_ok() && one.thread_unblock().is_ok() {
+            let _ = one.thread_block();
+        }
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&self.before), None);
+    }
+}
+
+/// Reaps what the container left behind and we adopted. The container's own processes have no exit signal and are not among
+/// these; the library reaps them.
+fn reap() {
+    while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+}
+
+/// Adopts the processes that the container leaves behind, as runc does unless it is told otherwise.
+pub fn adopt_orphans() {
+    // Without it they go to the caller's init; nothing depends on it.
+    let _ = set_child_subreaper(Some(getpid()));
+}
+
+/// Waits for `ended`, a pidfd, and gives each signal to `forward`.
+///
+/// # Errors
+/// When waiting fails.
+pub fn stay(ended: BorrowedFd<'_>, signals: &Signals, forward: &mut dyn FnMut(i32)) -> Result<(), Error> {
+    loop {
+        let mut set = [
+            PollFd::from_borrowed_fd(ended, PollFlags::IN),
+            PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
+        ];
+        match poll(&mut set, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(Error::os("wait for the program", errno).in_phase(Phase::Signal)),
+        }
+        while let Some(signal) = signals.next() {
+            forward(signal);
+        }
+        if !set[0].revents().is_empty() {
+            return Ok(());
+        }
+    }
+}
