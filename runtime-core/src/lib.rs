@@ -8,6 +8,8 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+#[allow(dead_code, reason = "used by the launch code")]
+pub mod cgroup;
 pub mod error;
 mod id;
 #[allow(dead_code, reason = "used by the launch code")]

@@ -2,4 +2,5 @@
 //!
 //! Must not: decide anything. Each file wraps calls one to one and returns the kernel's error number.
 
+pub(crate) mod bpf;
 pub(crate) mod proc;

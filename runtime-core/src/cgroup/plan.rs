@@ -1,0 +1,249 @@
+//! What will be made and written for a container, decided without touching anything.
+//!
+//! Must not: open files. `make` carries it out.
+//! Tests: in this file.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::devices::{Access, DeviceProgram, DeviceRules, Node};
+use super::error::Refusal;
+use super::layout::{Hierarchy, HierarchyKey, Layout, Version};
+use super::path::{CGROUPS_PATH, CgroupPath, Wish};
+use super::resources::{self, RESOURCES, Write};
+use crate::spec::Resources;
+
+/// Everything that will happen to cgroups when a container is created, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CgroupPlan {
+    /// Directories that are made, one for each hierarchy. None: nothing was asked for and nothing is delegated.
+    pub directories: Vec<DirectoryPlan>,
+    /// Files that are written, in order.
+    pub writes: Vec<Write>,
+    /// How device rules are enforced.
+    pub devices: DevicesPlan,
+}
+
+/// One directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DirectoryPlan {
+    /// The hierarchy's lasting name.
+    pub hierarchy: HierarchyKey,
+    /// Its version.
+    pub version: Version,
+    /// Its mount point.
+    pub mount: String,
+    /// The directory, below the mount point.
+    pub path: CgroupPath,
+    /// Where controllers can be enabled from, down to the directory.
+    pub top: CgroupPath,
+    /// The configuration named the place, so that an empty directory that is already there may be used.
+    pub explicit: bool,
+    /// Controllers that the writes need (version 2), or that need care (version 1: `cpuset`).
+    #[serde(default)]
+    pub required: Vec<String>,
+    /// Controllers that are enabled too if that works, for what they count (version 2).
+    #[serde(default)]
+    pub wanted: Vec<String>,
+}
+
+/// How device rules are enforced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DevicesPlan {
+    /// The rules allow everything, or there is nothing to enforce.
+    Unrestricted,
+    /// Rootless: no device node can be made or opened but those bound in, and the rules allow all of these.
+    NodesBoundIn,
+    /// Lines for the files of version 1.
+    Lines {
+        /// The hierarchy of the devices controller.
+        hierarchy: HierarchyKey,
+        /// File and line, in order.
+        lines: Vec<(String, String)>,
+    },
+    /// A program on the version 2 directory.
+    Program {
+        /// What the rules come down to, as text.
+        rules: String,
+        /// The program.
+        program: DeviceProgram,
+    },
+}
+
+impl CgroupPlan {
+    /// Plans a container's cgroups.
+    ///
+    /// `cgroups_path` is `linux.cgroupsPath`; `nodes` are the device nodes that will be bound in from the host, looked at
+    /// only when `rootless`; `rootless` says that this process has no privileges over devices and cgroups beyond what
+    /// was delegated to it (not root, or root of a user namespace).
+    ///
+    /// # Errors
+    /// What is asked for and cannot be had on that host, with its pointer.
+    pub fn new(
+        layout: &Layout,
+        cgroups_path: Option<&str>,
+        id: &str,
+        resources: &Resources,
+        nodes: &[Node],
+        rootless: bool,
+    ) -> Result<Self, Refusal> {
+        let wish = Wish::read(cgroups_path, id)?;
+        let writes = resources::plan(resources, layout)?;
+        let directories = directories(layout, &wish, &writes)?;
+        let rules = DeviceRules::new(&resources.devices)?;
+        let devices = if rootless {
+            devices_rootless(resources, &rules, nodes)?
+        } else {
+            devices(layout, &directories, &rules)?
+        };
+        Ok(Self { directories, writes, devices })
+    }
+}
+
+fn directories(layout: &Layout, wish: &Wish, writes: &[Write]) -> Result<Vec<DirectoryPlan>, Refusal> {
+    let all: Vec<DirectoryPlan> =
+        layout.hierarchies.iter().filter_map(|one| directory(one, wish, writes)).collect();
+    let has = |key: &HierarchyKey| all.iter().any(|one| one.hierarchy == *key);
+    if let Some(write) = writes.iter().find(|write| !has(&write.hierarchy)) {
+        return Err(Refusal::new(&write.pointer, not_delegated(layout, wish, &write.hierarchy)));
+    }
+    if all.is_empty() && wish.is_explicit() {
+        let first = layout.hierarchies.first().map(Hierarchy::key);
+        let reason = first.map_or_else(
+            || "no cgroup hierarchy is mounted on this host".to_owned(),
+            |key| not_delegated(layout, wish, &key),
+        );
+        return Err(Refusal::new(CGROUPS_PATH, reason));
+    }
+    Ok(all)
+}
+
+fn not_delegated(layout: &Layout, wish: &Wish, key: &HierarchyKey) -> String {
+    let Some(hierarchy) = layout.hierarchies.iter().find(|one| one.key() == *key) else {
+        return format!("the {key} hierarchy is not mounted");
+    };
+    let place = wish.place(hierarchy);
+    let mount = &hierarchy.mount;
+    match &hierarchy.writable {
+        None => {
+            format!("needs the cgroup {mount}{place}, and nothing below {mount} is delegated to this user")
+        }
+        Some(top) => {
+            format!("needs the cgroup {mount}{place}, and only {mount}{top} is delegated to this user")
+        }
+    }
+}
+
+fn directory(hierarchy: &Hierarchy, wish: &Wish, writes: &[Write]) -> Option<DirectoryPlan> {
+    // Named hierarchies group processes for one manager; only systemd's is every process's.
+    if hierarchy.name.as_deref().is_some_and(|name| name != "systemd") {
+        return None;
+    }
+    let path = wish.place(hierarchy);
+    let top = hierarchy.writable.clone()?;
+    if !path.parent()?.is_below_or_at(&top) {
+        return None;
+    }
+    let key = hierarchy.key();
+    let mut required: Vec<String> = Vec::new();
+    for write in writes.iter().filter(|write| write.hierarchy == key) {
+        let controller = write.file.split('.').next().unwrap_or_default();
+        if controller != "cgroup" && !required.iter().any(|have| have == controller) {
+            required.push(controller.to_owned());
+        }
+    }
+    let wanted = match hierarchy.version {
+        Version::V2 => hierarchy.controllers.iter().filter(|one| !required.contains(one)).cloned().collect(),
+        Version::V1 => {
+            required = hierarchy.controllers.iter().filter(|one| *one == "cpuset").cloned().collect();
+            Vec::new()
+        }
+    };
+    Some(DirectoryPlan {
+        hierarchy: key,
+        version: hierarchy.version,
+        mount: hierarchy.mount.clone(),
+        path,
+        top,
+        explicit: wish.is_explicit(),
+        required,
+        wanted,
+    })
+}
+
+fn devices(
+    layout: &Layout,
+    directories: &[DirectoryPlan],
+    rules: &DeviceRules,
+) -> Result<DevicesPlan, Refusal> {
+    if rules.allow_all() {
+        return Ok(DevicesPlan::Unrestricted);
+    }
+    let planned = |key: &HierarchyKey| directories.iter().any(|one| one.hierarchy == *key);
+    // A version 1 hierarchy takes the controller away from version 2 only as files; programs work beside it, but
+    // what other tools look at are the files.
+    if let Some(key) = layout.controller("devices").map(Hierarchy::key).filter(planned) {
+        let lines = rules.v1_lines()?.into_iter().map(|(file, line)| (file.to_owned(), line)).collect();
+        return Ok(DevicesPlan::Lines { hierarchy: key, lines });
+    }
+    if layout.v2().map(Hierarchy::key).is_some_and(|key| planned(&key)) {
+        return Ok(match rules.program()? {
+            Some(program) => DevicesPlan::Program { rules: rules.to_string(), program },
+            None => DevicesPlan::Unrestricted,
+        });
+    }
+    let reason =
+        "device rules need cgroup version 2 or the devices controller of version 1, and neither can be used";
+    Err(Refusal::new(format!("{RESOURCES}/devices"), reason))
+}
+
+/// Without privileges neither a program nor the devices controller can be had, and none is needed: such a process can
+/// make no device node and opens no other than those bound in (user namespaces mount everything else nodev).
+fn devices_rootless(
+    resources: &Resources,
+    rules: &DeviceRules,
+    nodes: &[Node],
+) -> Result<DevicesPlan, Refusal> {
+    if resources.devices.is_empty() {
+        return Ok(DevicesPlan::Unrestricted);
+    }
+    let open = Access::READ.with(Access::WRITE);
+    match nodes.iter().find(|node| !rules.allows(**node, open)) {
+        None => Ok(DevicesPlan::NodesBoundIn),
+        Some(node) => Err(Refusal::new(
+            format!("{RESOURCES}/devices"),
+            format!(
+                "the rules deny the device {:?} {}:{}, which is bound in, and without privileges they cannot be enforced",
+                node.kind, node.major, node.minor
+            ),
+        )),
+    }
+}
+
+impl fmt::Display for CgroupPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for one in &self.directories {
+            write!(f, "make {} {}{}", one.hierarchy, one.mount, one.path)?;
+            let required = one.required.iter().map(|name| format!(" +{name}"));
+            let wanted = one.wanted.iter().map(|name| format!(" ?{name}"));
+            writeln!(f, "{}", required.chain(wanted).collect::<String>())?;
+        }
+        for write in &self.writes {
+            writeln!(f, "write {write}")?;
+        }
+        match &self.devices {
+            DevicesPlan::Unrestricted => writeln!(f, "devices: unrestricted"),
+            DevicesPlan::NodesBoundIn => writeln!(f, "devices: only those bound in, all allowed"),
+            DevicesPlan::Lines { hierarchy, lines } => {
+                lines.iter().try_for_each(|(file, line)| writeln!(f, "write {hierarchy}: {file} = {line}"))
+            }
+            DevicesPlan::Program { rules, program } => {
+                writeln!(f, "devices: {rules} (program of {} instructions)", program.len())
+            }
+        }
+    }
+}
