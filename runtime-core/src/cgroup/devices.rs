@@ -188,6 +188,9 @@ const OWN_RULES: [(Kind, Option<u32>, Option<u32>, Access); 11] = [
     (Kind::Char, Some(10), Some(200), Access::ALL),
 ];
 
+/// Most rules that are read; the reduction compares each with all others.
+const MAX_RULES: usize = 4096;
+
 /// All device rules of a container, reduced.
 ///
 /// Holding one proves: no rule is hidden by a later one or changes nothing; numbers and letters are the kernel's.
@@ -201,8 +204,12 @@ impl DeviceRules {
     ///
     /// # Errors
     /// The rule that is none: its type is not `a`, `b` or `c`, its access is empty or has other letters than `rwm`, a
-    /// number is negative (but -1, any) or too large.
+    /// number is negative (but -1, any) or too large. Or there are more than 4096.
     pub fn new(listed: &[DeviceRule]) -> Result<Self, Refusal> {
+        if listed.len() > MAX_RULES {
+            let reason = format!("{} rules are more than {MAX_RULES}", listed.len());
+            return Err(Refusal::new(format!("{RESOURCES}/devices"), reason));
+        }
         let mut all = Self { rules: Vec::with_capacity(listed.len() + OWN_RULES.len()) };
         for (index, rule) in listed.iter().enumerate() {
             all.add(read(index, rule)?);

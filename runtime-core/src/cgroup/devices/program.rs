@@ -93,6 +93,8 @@ struct Assembler {
     code: Vec<Instruction>,
     jumps: Vec<(usize, Label)>,
     groups: Vec<usize>,
+    /// The end of the rules is never reached.
+    settled: bool,
 }
 
 impl Assembler {
@@ -122,8 +124,10 @@ impl Assembler {
 
     fn finish(mut self) -> Option<Vec<Instruction>> {
         let deny = self.code.len();
-        self.emit(MOV32_K, R0, 0, 0, 0);
-        self.emit(EXIT, 0, 0, 0, 0);
+        if !self.settled || self.jumps.iter().any(|(_, to)| *to == Label::Deny) {
+            self.emit(MOV32_K, R0, 0, 0, 0);
+            self.emit(EXIT, 0, 0, 0, 0);
+        }
         let allow = self.code.len();
         if self.jumps.iter().any(|(_, to)| *to == Label::Allow) {
             self.emit(MOV32_K, R0, 0, 0, 1);
@@ -161,7 +165,13 @@ impl DeviceRules {
         let mut assembler = Assembler::default();
         if !rules.is_empty() {
             load(&mut assembler, &rules);
-            by_kind(&mut assembler, &rules);
+            let mut open = Access::ALL;
+            for run in rules.chunk_by(|a, b| a.matches.kind == b.matches.kind) {
+                if by_kind(&mut assembler, run, &mut open) {
+                    assembler.settled = true;
+                    break;
+                }
+            }
         }
         let instructions = assembler.finish().ok_or_else(|| {
             Refusal::new(
@@ -189,17 +199,22 @@ fn load(out: &mut Assembler, rules: &[&Rule]) {
     }
 }
 
-fn by_kind(out: &mut Assembler, rules: &[&Rule]) {
-    for run in rules.chunk_by(|a, b| a.matches.kind == b.matches.kind) {
-        let kind = run.first().and_then(|rule| rule.matches.kind);
-        let group = kind.map(|kind| out.group(KIND, kind_number(kind)));
-        for run in run.chunk_by(|a, b| a.matches.major == b.matches.major) {
-            by_major(out, run);
-        }
-        if let Some(group) = group {
-            out.end(group);
+/// `open` is what can still be wanted here: bits that a rule about all nodes has taken off are settled, and a rule
+/// that allows all the others needs not count. The answer says whether nothing gets past the run.
+fn by_kind(out: &mut Assembler, run: &[&Rule], open: &mut Access) -> bool {
+    let kind = run.first().and_then(|rule| rule.matches.kind);
+    let group = kind.map(|kind| out.group(KIND, kind_number(kind)));
+    let mut settled = false;
+    for run in run.chunk_by(|a, b| a.matches.major == b.matches.major) {
+        if by_major(out, run, open) {
+            settled = group.is_none();
+            break;
         }
     }
+    if let Some(group) = group {
+        out.end(group);
+    }
+    settled
 }
 
 fn kind_number(kind: Kind) -> u32 {
@@ -209,38 +224,55 @@ fn kind_number(kind: Kind) -> u32 {
     }
 }
 
-fn by_major(out: &mut Assembler, run: &[&Rule]) {
+/// Whether nothing gets past it.
+fn by_major(out: &mut Assembler, run: &[&Rule], open: &mut Access) -> bool {
     let major = run.first().and_then(|rule| rule.matches.major);
     // A single rule that allows all about one major needs one instruction, no group.
-    if let (
-        [Rule { allow: true, access: Access::ALL, matches: Match { minor: None, .. }, .. }],
-        Some(major),
-    ) = (run, major)
-    {
-        out.jump(JEQ32_K, MAJOR, major, Label::Allow);
-        return;
+    if let ([only], Some(major)) = (run, major) {
+        if only.matches.minor.is_none() && allows_all(only, *open) {
+            out.jump(JEQ32_K, MAJOR, major, Label::Allow);
+            return false;
+        }
     }
     let group = major.map(|major| out.group(MAJOR, major));
+    let mut settled = false;
     for rule in run {
-        let bits = u32::from(rule.access.bits());
-        match (rule.matches.minor, rule.allow && rule.access == Access::ALL) {
+        match (rule.matches.minor, allows_all(rule, *open)) {
             (Some(minor), true) => out.jump(JEQ32_K, MINOR, minor, Label::Allow),
-            (None, true) => out.jump(JA, 0, 0, Label::Allow),
+            (None, true) => {
+                // Rules behind it are never asked; the verifier refuses code that is never reached.
+                out.jump(JA, 0, 0, Label::Allow);
+                settled = true;
+                break;
+            }
             (minor, false) => {
                 let group = minor.map(|minor| out.group(MINOR, minor));
-                if rule.allow {
-                    out.emit(AND32_K, WANTED, 0, 0, !bits);
-                    out.jump(JEQ32_K, WANTED, 0, Label::Allow);
-                } else {
-                    out.jump(JSET32_K, WANTED, bits, Label::Deny);
-                }
+                take_off(out, rule);
                 if let Some(group) = group {
                     out.end(group);
                 }
             }
         }
+        if rule.matches == Match::ANY {
+            *open = open.without(rule.access);
+        }
     }
     if let Some(group) = group {
         out.end(group);
+    }
+    settled && group.is_none()
+}
+
+fn allows_all(rule: &Rule, open: Access) -> bool {
+    rule.allow && open.without(rule.access).is_empty()
+}
+
+fn take_off(out: &mut Assembler, rule: &Rule) {
+    let bits = u32::from(rule.access.bits());
+    if rule.allow {
+        out.emit(AND32_K, WANTED, 0, 0, !bits);
+        out.jump(JEQ32_K, WANTED, 0, Label::Allow);
+    } else {
+        out.jump(JSET32_K, WANTED, bits, Label::Deny);
     }
 }
