@@ -11,6 +11,7 @@
 #[allow(dead_code, reason = "used by the launch code")]
 pub mod cgroup;
 pub mod error;
+pub mod features;
 mod id;
 #[allow(dead_code, reason = "used by the launch code")]
 mod launch;
@@ -21,6 +22,7 @@ pub mod spec;
 mod state;
 #[allow(dead_code, reason = "used by the launch code")]
 mod sys;
+pub mod validate;
 
 pub use error::{Error, ErrorKind, Phase, Result};
 pub use id::ContainerId;

@@ -29,6 +29,7 @@ pub use features::{
     SeccompFeature, Switch,
 };
 pub use id::{Id, InvalidId};
+pub(crate) use keys::nearest;
 pub use keys::{UnknownKey, unknown_keys};
 pub use linux::{
     Device, IdMapping, IntelRdt, Linux, LinuxNamespace, MemoryPolicy, NetDevice, Personality, TimeOffset,
@@ -137,12 +138,12 @@ objects! {
         option {
             /// Seconds until the hook is killed.
             "timeout" timeout: i64,
+            /// Environment, as for a process. Absent is not the same as empty.
+            "env" env: Vec<String>,
         }
         many {
             /// Arguments, the program's name first.
             "args" args: Vec<String>,
-            /// Environment, as for a process.
-            "env" env: Vec<String>,
         }
     }
 }

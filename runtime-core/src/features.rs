@@ -1,0 +1,171 @@
+//! What this runtime recognises, as the features document (features.md, features-linux.md).
+//!
+//! For: `features`, by which engines decide what they may ask for.
+//! Must not: look at the machine: the document is about this build alone. Nothing is listed that `validate` refuses;
+//! the lists come from its tables.
+//! Tests: at the end of the file.
+
+use std::collections::BTreeMap;
+
+use crate::spec::{
+    CgroupFeature, Features, IntelRdtFeature, LinuxFeatures, MemoryPolicyFeature, MountExtensions,
+    OCI_VERSION, SeccompFeature, Switch,
+};
+use crate::validate::unbuilt::{Feature, is_built};
+use crate::validate::{HookPoint, NamespaceKind, known_capabilities, known_options, words};
+
+/// Prefixes (with a dot at the end) and names of annotations that have an effect.
+const ANNOTATIONS_WITH_EFFECT: [&str; 1] = ["org.systemd.property."];
+
+/// The features document of this build.
+pub fn features() -> Features {
+    let idmap = is_built(Feature::IdMappedMounts);
+    let mount_options = known_options().filter(|name| idmap || !matches!(*name, "idmap" | "ridmap"));
+    Features {
+        oci_version_min: "1.0.0".to_owned(),
+        oci_version_max: OCI_VERSION.to_owned(),
+        hooks: texts(HookPoint::ALL.map(|(name, _)| name)),
+        mount_options: texts(mount_options),
+        linux: Some(linux()),
+        annotations: BTreeMap::from([
+            ("run.coracle.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+            // Engines look for runc's key, whatever the runtime.
+            ("org.opencontainers.runc.checkpoint.enabled".to_owned(), "false".to_owned()),
+        ]),
+        potentially_unsafe_config_annotations: texts(ANNOTATIONS_WITH_EFFECT),
+    }
+}
+
+fn linux() -> LinuxFeatures {
+    LinuxFeatures {
+        namespaces: texts(NamespaceKind::ALL.map(|(name, _)| name)),
+        capabilities: known_capabilities(),
+        cgroup: Some(CgroupFeature {
+            v1: Some(true),
+            v2: Some(true),
+            systemd: Some(true),
+            systemd_user: Some(true),
+            rdma: Some(true),
+        }),
+        seccomp: Some(seccomp()),
+        apparmor: Some(switch(Feature::AppArmor)),
+        selinux: Some(Switch {
+            enabled: Some(is_built(Feature::ProcessLabel) && is_built(Feature::MountLabel)),
+        }),
+        intel_rdt: Some(IntelRdtFeature {
+            enabled: Some(is_built(Feature::IntelRdt)),
+            schemata: Some(is_built(Feature::IntelRdt)),
+            monitoring: Some(is_built(Feature::IntelRdt)),
+        }),
+        memory_policy: is_built(Feature::MemoryPolicy).then(|| MemoryPolicyFeature {
+            modes: texts(words::memory_modes()),
+            flags: texts(words::memory_flags()),
+        }),
+        mount_extensions: Some(MountExtensions { idmap: Some(switch(Feature::IdMappedMounts)) }),
+        net_devices: Some(switch(Feature::NetDevices)),
+    }
+}
+
+fn seccomp() -> SeccompFeature {
+    let notify = is_built(Feature::SeccompNotify);
+    SeccompFeature {
+        enabled: Some(true),
+        actions: texts(words::actions().filter(|name| notify || *name != "SCMP_ACT_NOTIFY")),
+        operators: texts(words::operators()),
+        archs: texts(words::architectures()),
+        known_flags: texts(words::flags()),
+        supported_flags: texts(words::flags().filter(|name| notify || !name.ends_with("WAIT_KILLABLE_RECV"))),
+    }
+}
+
+fn switch(feature: Feature) -> Switch {
+    Switch { enabled: Some(is_built(feature)) }
+}
+
+fn texts<'a>(words: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    words.into_iter().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::Spec;
+    use crate::validate::validate;
+
+    #[test]
+    fn both_versions_are_accepted() {
+        let features = features();
+        for version in [features.oci_version_min, features.oci_version_max] {
+            let mut spec = Spec::default_container();
+            spec.oci_version = version;
+            assert!(validate(spec).is_ok());
+        }
+    }
+
+    /// The words that containerd, moby, BuildKit and the kubelet look for.
+    #[test]
+    fn what_engines_look_for_is_there() {
+        let features = features();
+        let linux = features.linux.expect("linux");
+        let has = |list: &[String], word: &str| assert!(list.iter().any(|item| item == word), "{word}");
+        has(&features.mount_options, "rro");
+        has(&features.hooks, "createContainer");
+        has(&linux.namespaces, "user");
+        has(&linux.capabilities, "CAP_CHECKPOINT_RESTORE");
+        let seccomp = linux.seccomp.expect("seccomp");
+        has(&seccomp.actions, "SCMP_ACT_KILL_PROCESS");
+        has(&seccomp.archs, "SCMP_ARCH_X86_64");
+        assert_eq!(
+            linux.mount_extensions.and_then(|it| it.idmap).and_then(|it| it.enabled),
+            Some(is_built(Feature::IdMappedMounts))
+        );
+    }
+
+    /// Nothing is promised that is refused: each listed option, action and namespace in a configuration of its own.
+    #[test]
+    fn what_is_listed_is_accepted() {
+        let features = features();
+        let linux = features.linux.expect("linux");
+        for option in &features.mount_options {
+            let mut spec = Spec::default_container();
+            let needs_bind = option.contains("idmap");
+            let mount = spec.mounts.iter_mut().find(|mount| mount.destination == "/dev/shm").expect("mount");
+            mount.options = vec![option.clone()];
+            if needs_bind {
+                continue;
+            }
+            assert!(validate(spec).is_ok(), "{option}");
+        }
+        let seccomp = linux.seccomp.expect("seccomp");
+        for action in &seccomp.actions {
+            let mut spec = Spec::default_container();
+            let rule = format!(
+                r#"{{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/l","syscalls":[{{"names":["mount"],"action":"{action}"}}]}}"#
+            );
+            let filter = serde_json::from_str(&rule).expect("filter");
+            spec.linux.as_mut().expect("linux").seccomp = Some(filter);
+            assert!(validate(spec).is_ok(), "{action}");
+        }
+        for namespace in &linux.namespaces {
+            let mut spec = Spec::default_container();
+            let id = serde_json::from_str(r#"{"containerID":0,"hostID":1,"size":9}"#).expect("mapping");
+            let linux = spec.linux.as_mut().expect("linux");
+            if namespace == "user" {
+                linux.uid_mappings = vec![id];
+                linux.gid_mappings.clone_from(&linux.uid_mappings);
+            }
+            if !linux.namespaces.iter().any(|it| it.kind == *namespace) {
+                let entry = format!(r#"{{"type":"{namespace}"}}"#);
+                linux.namespaces.push(serde_json::from_str(&entry).expect("namespace"));
+            }
+            assert!(validate(spec).is_ok(), "{namespace}");
+        }
+    }
+
+    #[test]
+    fn the_document_reads_back_and_leaves_out_what_is_unknown() {
+        let text = serde_json::to_string(&features()).expect("text");
+        assert!(!text.contains("null"), "{text}");
+        assert_eq!(serde_json::from_str::<Features>(&text).expect("features"), features());
+    }
+}

@@ -1,0 +1,206 @@
+//! Mounts.
+//!
+//! For: `mounts` of config.md, each with typed options.
+//! Must not: resolve a path; the destination stays text, taken apart inside the container's root when it is used.
+//! Tests: `tests.rs`; the words for options in `mount_options.rs`.
+
+use super::mount_options::{MountOptions, known_options};
+use super::namespaces::{NamespaceKind, Namespaces, id_map};
+use super::report::{Place, Report, shown};
+use crate::spec::{Mount, nearest};
+
+/// How many mounts a container can have: the kernel's own limit (sysctl fs.mount-max).
+pub(super) const MOST_MOUNTS: usize = 100_000;
+
+/// A mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ValidMount {
+    /// Index in the document.
+    pub index: usize,
+    /// Absolute path in the container, without `.`, `..` and empty components.
+    pub destination: String,
+    /// File system type; empty for a bind mount, whose type means nothing.
+    pub kind: String,
+    /// Device, or host path of a bind mount (relative to the bundle); can be empty where there is none.
+    pub source: String,
+    /// Options.
+    pub options: MountOptions,
+}
+
+/// What lxcfs and its like may put over single files of procfs; the same list as runc's.
+const BELOW_PROC: [&str; 10] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/slabinfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/sys/crypto/fips_enabled",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/uptime",
+];
+
+pub(super) fn mounts(
+    list: &[Mount],
+    namespaces: &Namespaces,
+    at: &Place<'_>,
+    report: &mut Report,
+) -> Vec<ValidMount> {
+    if !report.count(at, list.len(), MOST_MOUNTS) {
+        return Vec::new();
+    }
+    list.iter()
+        .enumerate()
+        .map(|(index, it)| mount(it, index, namespaces, &at.index(index), report))
+        .collect()
+}
+
+fn mount(
+    mount: &Mount,
+    index: usize,
+    namespaces: &Namespaces,
+    at: &Place<'_>,
+    report: &mut Report,
+) -> ValidMount {
+    let destination_at = at.key("destination");
+    if report.path(&destination_at, &mount.destination) && !mount.destination.starts_with('/') {
+        report.warn(
+            &destination_at,
+            "destination-relative",
+            "is relative, which is deprecated: taken from /",
+        );
+    }
+    let destination = clean(&mount.destination);
+    let options_at = at.key("options");
+    for (index, word) in mount.options.iter().enumerate() {
+        report.text(&options_at.index(index), word);
+    }
+    let options = MountOptions::parse(&mount.options);
+    let kind = if options.is_bind() { "" } else { mount.kind.as_deref().unwrap_or_default() };
+    let source = mount.source.as_deref().unwrap_or_default();
+    if !source.is_empty() {
+        report.path(&at.key("source"), source);
+    }
+    what(mount, kind, source, &options, at, report);
+    over_proc(&destination, kind, &options, &destination_at, report);
+    id_mapped(mount, &options, namespaces, at, report);
+    ValidMount { index, destination, kind: kind.to_owned(), source: source.to_owned(), options }
+}
+
+/// Whether it can be told what is to be mounted.
+fn what(
+    mount: &Mount,
+    kind: &str,
+    source: &str,
+    options: &MountOptions,
+    at: &Place<'_>,
+    report: &mut Report,
+) {
+    report.line(&at.key("type"), kind);
+    if options.is_bind() {
+        if source.is_empty() && !options.remount {
+            report.refuse(&at.key("source"), "bind-source-missing", "expects the path to bind");
+        }
+        // The kernel ignores such words on a bind mount without an error (mount(2), "MS_BIND").
+        for (index, word) in mount.options.iter().enumerate() {
+            if options.data.contains(word) {
+                let place = at.key("options");
+                let message = match nearest(word, known_options()) {
+                    Some(near) => format!("does not know {}; did you mean \"{near}\"?", shown(word)),
+                    None => format!(
+                        "is an option for a file system, which a bind mount does not take: {}",
+                        shown(word)
+                    ),
+                };
+                report.refuse(&place.index(index), "bind-data", message);
+            }
+        }
+        if options.tmpcopyup {
+            report.refuse(&at.key("options"), "tmpcopyup-type", "has tmpcopyup, which only a tmpfs can do");
+        }
+        return;
+    }
+    match kind {
+        "bind" | "none" | "" if !options.remount => report.refuse_with(
+            &at.key("type"),
+            "mount-type-missing",
+            format!("expects a file system type, found {}", shown(kind)),
+            "for a bind mount add \"bind\" or \"rbind\" to the options: they alone decide",
+        ),
+        "tmpfs" | "" => {}
+        _ if options.tmpcopyup => {
+            report.refuse(&at.key("options"), "tmpcopyup-type", "has tmpcopyup, which only a tmpfs can do");
+        }
+        _ => {}
+    }
+}
+
+/// A container's `/proc` is what everything inside believes, and what we write labels through.
+fn over_proc(destination: &str, kind: &str, options: &MountOptions, at: &Place<'_>, report: &mut Report) {
+    if destination == "/proc" {
+        // A bind mount there has to be of a procfs, which is seen when its source is open.
+        if !options.is_bind() && !options.remount && kind != "proc" {
+            report.refuse(at, "proc-type", format!("expects type \"proc\" on /proc, found {}", shown(kind)));
+        }
+    } else if destination.starts_with("/proc/") && !BELOW_PROC.contains(&destination) {
+        report.refuse_with(
+            at,
+            "proc-below",
+            format!("mounts over a part of /proc: {}", shown(destination)),
+            "only the files that lxcfs provides can be mounted there",
+        );
+    }
+}
+
+fn id_mapped(
+    mount: &Mount,
+    options: &MountOptions,
+    namespaces: &Namespaces,
+    at: &Place<'_>,
+    report: &mut Report,
+) {
+    let (uids, gids) = (&mount.uid_mappings, &mount.gid_mappings);
+    id_map(uids, &at.key("uidMappings"), report);
+    id_map(gids, &at.key("gidMappings"), report);
+    let (missing, given) = match (uids.is_empty(), gids.is_empty()) {
+        (true, true) => {
+            if options.idmap.is_some() && !namespaces.contains(NamespaceKind::User) {
+                report.refuse(
+                    &at.key("options"),
+                    "idmap-without-mappings",
+                    "maps ids, but there are neither mappings nor a user namespace to take them from",
+                );
+            }
+            return;
+        }
+        (true, false) => ("uidMappings", "gidMappings"),
+        (false, true) => ("gidMappings", "uidMappings"),
+        (false, false) => return,
+    };
+    report.refuse(&at.key(missing), "idmap-one-sided", format!("is missing where {given} is given"));
+}
+
+/// The path from `/`, each `..` taken as text. runc does the same before it looks at the path.
+pub(super) fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    let mut clean = String::with_capacity(path.len() + 1);
+    for part in parts {
+        clean.push('/');
+        clean.push_str(part);
+    }
+    if clean.is_empty() {
+        clean.push('/');
+    }
+    clean
+}

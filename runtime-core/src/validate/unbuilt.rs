@@ -1,0 +1,98 @@
+//! What the specification allows and this version does not do.
+//!
+//! For: refusing it at its place instead of leaving it out. One entry of [`ENTRIES`] is one feature; whoever builds the
+//! feature takes its entry away, and `features` says so by itself.
+//! Must not: hold rules about values; those stay when the feature comes. Tests: `tests.rs`.
+
+use super::mount_options::MountOptions;
+use super::namespaces::{Namespace, NamespaceKind};
+use super::report::{Place, Report, UNBUILT};
+use super::{Parts, ProcessParts};
+
+/// A feature that is not built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Feature {
+    IntelRdt,
+    MemoryPolicy,
+    NetDevices,
+    Scheduler,
+    IoPriority,
+    Personality,
+    SeccompNotify,
+    IdMappedMounts,
+    ProcessLabel,
+    MountLabel,
+    AppArmor,
+    JoinedMountNamespace,
+}
+
+/// The features that are not built, and what is said about each.
+const ENTRIES: &[(Feature, &str)] = &[
+    (Feature::IntelRdt, "classes of cache and memory bandwidth"),
+    (Feature::MemoryPolicy, "memory policies"),
+    (Feature::NetDevices, "moving network devices"),
+    (Feature::Scheduler, "scheduling policies"),
+    (Feature::IoPriority, "priorities of disk access"),
+    (Feature::Personality, "execution domains"),
+    (Feature::SeccompNotify, "filters with a listener"),
+    (Feature::IdMappedMounts, "idmapped mounts"),
+    (Feature::ProcessLabel, "SELinux labels of processes"),
+    (Feature::MountLabel, "SELinux labels of mounts"),
+    (Feature::AppArmor, "AppArmor profiles"),
+    (Feature::JoinedMountNamespace, "joining a mount namespace"),
+];
+
+/// Whether this version does it.
+pub(crate) fn is_built(feature: Feature) -> bool {
+    !ENTRIES.iter().any(|(entry, _)| *entry == feature)
+}
+
+fn refuse(feature: Feature, asked: bool, at: &Place<'_>, report: &mut Report) {
+    let entry = ENTRIES.iter().find(|(entry, _)| *entry == feature);
+    if let Some((_, what)) = entry.filter(|_| asked) {
+        report.refuse(at, UNBUILT, format!("asks for what this version does not have: {what}"));
+    }
+}
+
+/// Refuses what a container asks for.
+pub(super) fn container(parts: &Parts, at: &Place<'_>, report: &mut Report) {
+    let at = at.key("linux");
+    let Some(linux) = &parts.spec.linux else { return };
+    let present = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+    for (feature, asked, key) in [
+        (Feature::IntelRdt, linux.intel_rdt.is_some(), "intelRdt"),
+        (Feature::MemoryPolicy, linux.memory_policy.is_some(), "memoryPolicy"),
+        (Feature::NetDevices, !linux.net_devices.is_empty(), "netDevices"),
+        (Feature::Personality, linux.personality.is_some(), "personality"),
+        (Feature::MountLabel, present(&linux.mount_label), "mountLabel"),
+    ] {
+        refuse(feature, asked, &at.key(key), report);
+    }
+    let listener = parts.seccomp.as_ref().is_some_and(|seccomp| seccomp.listener.is_some());
+    refuse(Feature::SeccompNotify, listener, &at.key("seccomp").key("listenerPath"), report);
+    let namespaces = at.key("namespaces");
+    for (kind, namespace, index) in parts.namespaces.iter() {
+        let asked = kind == NamespaceKind::Mount && matches!(namespace, Namespace::Join(_));
+        refuse(Feature::JoinedMountNamespace, asked, &namespaces.index(index).key("path"), report);
+    }
+    let mounts = Place::ROOT.key("mounts");
+    for (mount, document) in parts.mounts.iter().zip(&parts.spec.mounts) {
+        let MountOptions { idmap, .. } = &mount.options;
+        let mapped = !document.uid_mappings.is_empty() || !document.gid_mappings.is_empty();
+        refuse(Feature::IdMappedMounts, idmap.is_some() || mapped, &mounts.index(mount.index), report);
+    }
+}
+
+/// Refuses what a process asks for.
+pub(super) fn process(process: &ProcessParts, at: &Place<'_>, report: &mut Report) {
+    // No profile at all is what "unconfined" means.
+    let confined = process.apparmor_profile.as_deref().is_some_and(|profile| profile != "unconfined");
+    for (feature, asked, key) in [
+        (Feature::Scheduler, process.scheduler.is_some(), "scheduler"),
+        (Feature::IoPriority, process.io_priority.is_some(), "ioPriority"),
+        (Feature::ProcessLabel, process.selinux_label.is_some(), "selinuxLabel"),
+        (Feature::AppArmor, confined, "apparmorProfile"),
+    ] {
+        refuse(feature, asked, &at.key(key), report);
+    }
+}
