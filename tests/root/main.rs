@@ -9,8 +9,10 @@
 )]
 #![forbid(unsafe_code)]
 
+mod exec;
 mod lifecycle;
+mod process;
 
 fn main() -> std::process::ExitCode {
-    coracle_tests::harness::main(&[lifecycle::CASES])
+    coracle_tests::harness::main(&[lifecycle::CASES, exec::CASES, process::CASES])
 }

@@ -3,7 +3,7 @@
 
 use crate::bundle::Bundle;
 use crate::harness::T;
-use crate::runtime::{Call, Done, Kind, Running, wait_until};
+use crate::runtime::{Call, Done, Kind, Running, wait_child, wait_until};
 use crate::{cgroup, dirs, host};
 use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
 use serde_json::{Value, json};
@@ -144,12 +144,19 @@ impl<'a> Container<'a> {
         self
     }
     /// Waits until its process has ended and reaps it: the exit code, or 128 and the signal.
+    ///
+    /// The other processes that came to us are reaped on the way: the first one of a pid namespace does not end before
+    /// all of them are gone.
     pub fn wait(&self) -> i32 {
-        let pid = *self.pids.lock().unwrap().first().expect("create or state was called");
-        let pid = Pid::from_raw(pid).expect("a pid");
+        let pids = self.pids.lock().unwrap().clone();
+        let (first, others) = pids.split_first().expect("create or state was called");
+        let first = Pid::from_raw(*first).expect("a pid");
         let end = Instant::now() + Duration::from_secs(30);
         loop {
-            match waitpid(Some(pid), WaitOptions::NOHANG) {
+            for pid in others.iter().filter_map(|pid| Pid::from_raw(*pid)) {
+                let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+            }
+            match waitpid(Some(first), WaitOptions::NOHANG) {
                 Ok(Some((_, status))) => return code_of(status),
                 Ok(None) if Instant::now() < end => std::thread::sleep(Duration::from_millis(2)),
                 Ok(None) => panic!("the container's process did not end"),
@@ -202,9 +209,23 @@ impl<'a> Container<'a> {
         left
     }
 
-    fn reap(&self) {
-        for pid in self.pids.lock().unwrap().iter().filter_map(|pid| Pid::from_raw(*pid)) {
-            let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+    /// Kills and reaps what came to us and is still there.
+    fn end_processes(&self) {
+        let own = std::process::id().to_string();
+        let pids = self.pids.lock().unwrap().clone();
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            // Ours only: a pid that is no child any more may be anybody's.
+            let left = pids.iter().filter(|pid| host::status_field(**pid, "PPid").as_ref() == Some(&own));
+            let left: Vec<Pid> = left.filter_map(|pid| Pid::from_raw(*pid)).collect();
+            if left.is_empty() || Instant::now() > end {
+                return;
+            }
+            for pid in left {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+            }
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 }
@@ -218,18 +239,10 @@ impl Drop for Container<'_> {
     fn drop(&mut self) {
         let failed = std::thread::panicking();
         if self.root.join(&self.id).exists() || !self.pids.lock().unwrap().is_empty() {
-            let _ = self.call("delete").arg("--force").within(Duration::from_secs(20)).start().child.wait();
+            let mut delete = self.call("delete").arg("--force").start().child;
+            let _ = wait_child(&mut delete, Duration::from_secs(20));
         }
-        let pids = self.pids.lock().unwrap().clone();
-        for pid in pids {
-            // Ours only: a pid that is no child any more may be anybody's.
-            let own = host::status_field(pid, "PPid") == Some(std::process::id().to_string());
-            if let (true, Some(pid)) = (own, Pid::from_raw(pid)) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-                let _ = waitpid(Some(pid), WaitOptions::empty());
-            }
-        }
-        self.reap();
+        self.end_processes();
         let left = self.left();
         // crun leaves the directories of hierarchies that it does not know by name.
         let excused = self.t.runtime.kind == Kind::Crun && left.iter().all(|what| what.starts_with("cgroup"));

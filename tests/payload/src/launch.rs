@@ -3,7 +3,7 @@
 //!
 //! `launch [--ignore N] [--block N] [--leak PATH]... [--fd N=PATH]... [--umask OCTAL] [--limit N=SOFT:HARD]
 //! [--session] [--unshare FLAGS] [--user UID:GID[,GROUP]...] [--keyring NAME] [--key NAME=TEXT] [--cpu N]
-//! [--oom N] [--close FD] [--private] [--chdir PATH] -- PROGRAM [ARG]...`
+//! [--oom N] [--close FD] [--env-pid NAME] [--private] [--chdir PATH] -- PROGRAM [ARG]...`
 
 use crate::{sys, wrong};
 
@@ -75,6 +75,8 @@ fn apply(option: &str, value: &str) -> sys::Answer<()> {
             let (gid, more) = groups.split_first().ok_or(libc::EINVAL)?;
             sys::become_user(number(uid)?, *gid, more)
         }
+        // The variable gets the pid of the program to come, as a service manager sets LISTEN_PID.
+        "--env-pid" => sys::set_environment(value, &std::process::id().to_string()),
         "--keyring" => sys::new_keyring(value).map(|_| ()),
         "--key" => {
             let (name, text) = pair('=')?;

@@ -336,11 +336,18 @@ pub fn kill(pid: libc::pid_t, signal: c_int) -> Answer<()> {
     check(unsafe { libc::kill(pid, signal) }).map(|_| ())
 }
 
-/// Ignores a signal, or gives it its default action.
+/// Ignores a signal, or gives it its default action. The raw call, as the C library keeps some numbers for itself.
 pub fn set_ignored(signal: c_int, ignored: bool) -> Answer<()> {
-    let action = if ignored { libc::SIG_IGN } else { libc::SIG_DFL };
-    // SAFETY: neither SIG_IGN nor SIG_DFL is code of ours.
-    if unsafe { libc::signal(signal, action) } == libc::SIG_ERR { Err(errno()) } else { Ok(()) }
+    // The kernel's struct: handler (1 ignores), flags, restorer, mask.
+    let action = [u64::from(ignored), 0, 0, 0];
+    raw(libc::SYS_rt_sigaction, [signal.into(), action.as_ptr() as i64, 0, 8, 0, 0]).map(|_| ())
+}
+
+/// Sets a variable of the own environment.
+pub fn set_environment(name: &str, value: &str) -> Answer<()> {
+    let (name, value) = (c_text(name)?, c_text(value)?);
+    // SAFETY: one thread, two live C strings.
+    check(unsafe { libc::setenv(name.as_ptr(), value.as_ptr(), 1) }).map(|_| ())
 }
 
 fn signal_set(signals: &[c_int]) -> libc::sigset_t {
@@ -355,11 +362,10 @@ fn signal_set(signals: &[c_int]) -> libc::sigset_t {
     set
 }
 
-/// Blocks signals in the own thread.
+/// Blocks signals in the own thread. The raw call, for the same reason.
 pub fn block(signals: &[c_int]) -> Answer<()> {
-    let set = signal_set(signals);
-    // SAFETY: a live set, and no place for the old one.
-    check(unsafe { libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) }).map(|_| ())
+    let set = signals.iter().fold(0u64, |set, signal| set | 1 << (signal - 1));
+    raw(libc::SYS_rt_sigprocmask, [libc::SIG_BLOCK.into(), &raw const set as i64, 0, 8, 0, 0]).map(|_| ())
 }
 
 /// Waits for one of the signals, which must be blocked; `None` when the time is up.
