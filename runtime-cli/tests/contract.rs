@@ -232,6 +232,32 @@ fn check_shows_all_problems_with_their_places() {
 }
 
 #[test]
+fn check_applies_the_rules_of_the_specification() {
+    let scratch = Scratch::new("rules");
+    let bundle = scratch.0.to_str().expect("text");
+    let config = r#"{"ociVersion": "1.3.0", "process": {"cwd": "relative", "args": []}, "root": {"path": "rootfs"},
+                     "mounts": [{"destination": "/x", "type": "tmpfs", "options": ["nosuid"]}]}"#;
+    fs::write(scratch.path("config.json"), config).expect("written");
+    let output = coracle(&["check", "-f", "json", bundle]);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), ""));
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let pointers: Vec<_> =
+        value.as_array().expect("a list").iter().filter_map(|one| one["pointer"].as_str()).collect();
+    assert!(pointers.contains(&"/process/cwd") && pointers.contains(&"/process/args"), "{value:#}");
+}
+
+#[test]
+fn features_are_json_and_nothing_else() {
+    let output = coracle(&["features"]);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(value["ociVersionMax"], "1.3.0");
+    let has =
+        |list: &serde_json::Value, word: &str| list.as_array().expect("a list").iter().any(|one| one == word);
+    assert!(has(&value["mountOptions"], "rro") && has(&value["linux"]["namespaces"], "user"));
+}
+
+#[test]
 fn check_of_what_is_no_bundle() {
     let scratch = Scratch::new("nobundle");
     for path in [Path::new("/nonexistent"), &scratch.0, Path::new("/dev/null")] {

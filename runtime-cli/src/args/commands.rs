@@ -126,6 +126,11 @@ pub static COMMANDS: &[Command] = &[
         ..plain("check", "find what is wrong with a bundle", cmd::check::run)
     },
     Command {
+        arguments: "",
+        count: Count::Exactly(0),
+        ..plain("features", "print as JSON what this runtime knows", cmd::features::run)
+    },
+    Command {
         arguments: "[COMMAND]",
         count: Count::Between(0, 1),
         ..plain("help", "explain a command, with examples", cmd::help::run)

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use coracle::error::escape;
 use coracle::spec::{self, LoadError, Spec};
+use coracle::validate::{Violation, Warning, validate};
 use coracle::{Error, ErrorKind};
 use rustix::fs::{FileType, Mode, OFlags};
 use serde_json::json;
@@ -59,7 +60,10 @@ fn read(bundle: &Path) -> Result<Vec<u8>, Error> {
 
 fn findings(config: &[u8]) -> Vec<Finding> {
     let mut found: Vec<Finding> = match Spec::from_slice(config) {
-        Ok(_) => Vec::new(),
+        Ok(spec) => match validate(spec) {
+            Ok(valid) => valid.warnings.iter().cloned().map(Finding::from).collect(),
+            Err(violations) => violations.into_iter().map(Finding::from).collect(),
+        },
         Err(error) => vec![unreadable(error)],
     };
     found.extend(spec::unknown_keys(config).into_iter().map(|key| Finding {
@@ -70,6 +74,30 @@ fn findings(config: &[u8]) -> Vec<Finding> {
         ..Finding::default()
     }));
     found
+}
+
+impl From<Violation> for Finding {
+    fn from(violation: Violation) -> Self {
+        Self {
+            error: true,
+            pointer: violation.pointer,
+            message: violation.message,
+            hint: violation.hint.map(str::to_owned),
+            code: violation.code.to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<Warning> for Finding {
+    fn from(warning: Warning) -> Self {
+        Self {
+            pointer: warning.pointer,
+            message: warning.message,
+            code: warning.code.to_owned(),
+            ..Self::default()
+        }
+    }
 }
 
 fn unreadable(error: LoadError) -> Finding {
