@@ -1,0 +1,166 @@
+//! Writes `seccomp-profiles/src/table/data.rs`, the system call numbers of every architecture the runtime
+//! specification names.
+//!
+//! Input is a directory with one file per number table (`x86_64`, `aarch64`, ...; see [`COLUMNS`]), in one of two forms:
+//! the kernel's own `syscall.tbl` (`number abi name entry...`; the rows of [`abis`] count), or plain `name number` lines
+//! as they come out of the preprocessed `asm/unistd.h`. Numbers are the raw ones (x32 with bit 30, MIPS with its base).
+//! It must not guess: a number that does not fit, or a name with two numbers, is an error.
+//! Tests: the crate's own `table` tests compare the result with two independent tables.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// The columns of the table, in the order of `Arch::column` in the crate. Architectures that differ only in
+/// endianness share one.
+pub const COLUMNS: [&str; 18] = [
+    "x86",
+    "x86_64",
+    "x32",
+    "arm",
+    "aarch64",
+    "mips",
+    "mips64",
+    "mips64n32",
+    "ppc",
+    "ppc64",
+    "s390",
+    "s390x",
+    "parisc",
+    "parisc64",
+    "riscv64",
+    "loongarch64",
+    "m68k",
+    "sh",
+];
+
+/// Bit 30, which every x32 number carries.
+const X32_BIT: u32 = 0x4000_0000;
+/// First of ARM's private calls (`__ARM_NR_BASE`), which are kept as `0xf000 + n`.
+const ARM_PRIVATE: u32 = 0x000f_0000;
+
+/// The `abi` words of a `syscall.tbl` that belong to `column`.
+fn abis(column: &str) -> &'static [&'static str] {
+    match column {
+        "x86" => &["i386"],
+        "x86_64" => &["common", "64"],
+        "x32" => &["common", "x32"],
+        "arm" => &["common", "eabi"],
+        "aarch64" => &["common", "64", "renameat", "rlimit", "memfd_secret"],
+        "riscv64" => &["common", "64", "riscv", "rlimit", "memfd_secret"],
+        "loongarch64" => &["common", "64", "memfd_secret"],
+        "mips" => &["o32"],
+        "mips64" => &["n64"],
+        "mips64n32" => &["n32"],
+        "ppc" | "parisc" | "s390" => &["common", "nospu", "32"],
+        "ppc64" | "parisc64" | "s390x" => &["common", "nospu", "64"],
+        _ => &["common"],
+    }
+}
+
+/// What the kernel adds to the numbers of a `.tbl` file.
+fn base(column: &str) -> u32 {
+    match column {
+        "x32" => X32_BIT,
+        "mips" => 4000,
+        "mips64" => 5000,
+        "mips64n32" => 6000,
+        _ => 0,
+    }
+}
+
+/// Reads one table; the result maps the name to the number as it is stored.
+fn read(column: &str, text: &str) -> Result<BTreeMap<String, u16>, String> {
+    let mut calls = BTreeMap::new();
+    for (at, line) in text.lines().enumerate() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (name, raw) = match words.as_slice() {
+            [] => continue,
+            [first, ..] if first.starts_with('#') => continue,
+            // A name the architecture does not have.
+            [_] => continue,
+            [name, number] => (*name, number.parse::<u32>().map_err(|e| e.to_string())),
+            [number, abi, name, ..] => {
+                if !abis(column).contains(abi) {
+                    continue;
+                }
+                (*name, number.parse::<u32>().map(|n| n + base(column)).map_err(|e| e.to_string()))
+            }
+        };
+        let raw = raw.map_err(|e| format!("{column}:{}: {e}", at + 1))?;
+        let stored = match column {
+            "x32" => raw & !X32_BIT,
+            "arm" if raw >= ARM_PRIVATE => 0xf000 + (raw - ARM_PRIVATE),
+            _ => raw,
+        };
+        let stored = u16::try_from(stored)
+            .ok()
+            .filter(|&n| n != u16::MAX)
+            .ok_or_else(|| format!("{column}:{}: number {raw} does not fit", at + 1))?;
+        if calls.insert(name.to_owned(), stored).is_some_and(|old| old != stored) {
+            return Err(format!("{column}:{}: {name} has two numbers", at + 1));
+        }
+    }
+    Ok(calls)
+}
+
+/// The text of `data.rs` for the tables in `dir`, which were taken from kernel `release`.
+pub fn generate(dir: &Path, release: &str) -> Result<String, String> {
+    let mut tables = Vec::new();
+    for column in COLUMNS {
+        let path = dir.join(column);
+        let text = std::fs::read_to_string(&path).map_err(|e| format!("read {}: {e}", path.display()))?;
+        tables.push(read(column, &text)?);
+    }
+    let mut rows: BTreeMap<&str, Vec<Option<u16>>> = BTreeMap::new();
+    for (at, table) in tables.iter().enumerate() {
+        for (name, &number) in table {
+            let row = rows.entry(name).or_insert_with(|| vec![None; COLUMNS.len()]);
+            if let Some(cell) = row.get_mut(at) {
+                *cell = Some(number);
+            }
+        }
+    }
+    Ok(render(&rows, release))
+}
+
+fn render(rows: &BTreeMap<&str, Vec<Option<u16>>>, release: &str) -> String {
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = write!(
+        out,
+        "//! Generated by `cargo xtask tables`; do not edit. System call numbers of Linux {release}, with those of calls\n\
+         //! that are gone (their numbers are never reused).\n\
+         //!\n\
+         //! Longer than a file should be because it is one row per call. No pointers, so that nothing is relocated at\n\
+         //! start-up: the names are one text, a row holds the number per column, [`NO`] where the call does not exist.\n\n\
+         /// The kernel release the numbers were taken from.\n\
+         pub(super) const RELEASE: &str = \"{release}\";\n\n\
+         /// How many calls there are.\n\
+         pub(super) const COUNT: usize = {};\n\n\
+         /// The call does not exist there.\n\
+         pub(super) const NO: u16 = u16::MAX;\n\n",
+        rows.len()
+    );
+    out.push_str(
+        "/// Every name, sorted, with one or more blanks between two.\npub(super) const NAMES: &str = \"\n",
+    );
+    let mut line = String::new();
+    for name in rows.keys() {
+        if line.len() + name.len() > 104 {
+            let _ = writeln!(out, "   {line}");
+            line.clear();
+        }
+        line.push(' ');
+        line.push_str(name);
+    }
+    let _ = writeln!(out, "   {line}\n\";\n");
+    let _ = writeln!(out, "/// Columns: {}.", COLUMNS.join(" "));
+    out.push_str("#[rustfmt::skip]\npub(super) static ROWS: [[u16; 18]; COUNT] = [\n");
+    for (name, row) in rows {
+        let cells: Vec<String> = row.iter().map(|n| n.map_or("NO".to_owned(), |n| n.to_string())).collect();
+        let _ = writeln!(out, "    [{}], // {name}", cells.join(", "));
+    }
+    out.push_str("];\n");
+    out
+}
