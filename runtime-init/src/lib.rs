@@ -7,7 +7,6 @@
 //! Must not: know configurations, host policy or texts. Tests: in the modules for what is pure, in `tests/` for the walker on
 //! the running kernel, and in the `tests` package with real containers.
 #![no_std]
-#![allow(dead_code, reason = "the steps that use the rest follow")]
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 #![deny(clippy::arithmetic_side_effects, clippy::as_conversions)]

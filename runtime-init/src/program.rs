@@ -413,6 +413,9 @@ pub const ATTACH_NOFOLLOW: u32 = 1;
 pub const ATTACH_ON_PROC: u32 = 2;
 /// [`Step::Attach`]: the target must not be reached through a link (`/proc` and `/sys` themselves).
 pub const ATTACH_NO_LINKS: u32 = 4;
+/// [`Step::Attach`]: the tree's root directory takes the permissions of the directory that it covers, as runc does for every
+/// tmpfs without a `mode` option. A target that had to be made leaves the tree as it is.
+pub const ATTACH_TAKE_MODE: u32 = 8;
 
 /// [`Step::MakeLink`]: made only when the link's target exists.
 pub const LINK_IF_TARGET: u32 = 1;

@@ -11,8 +11,9 @@ use crate::buf::Buf;
 use crate::path::Base;
 use crate::program::{Program, Slot, Step, Str};
 use crate::report::{self, At, Fail};
-use crate::step::{exec, hook, ns};
-use crate::sys::{self, Fd};
+use crate::step::mount::Planned;
+use crate::step::{attr, copy, cred, dev, exec, file, filter, hook, limits, mask, mount, ns, root, terminal};
+use crate::sys::{self, CapSets, Fd, MountAttr};
 use crate::wire::Call;
 
 /// Everything that the walker may write to, and what it inherits from its parent.
@@ -46,6 +47,10 @@ pub(crate) struct Walk<'m> {
     pub(crate) found: Option<Str>,
     /// `HOME=...` when `FindProgram` was asked for it.
     pub(crate) home: Buf<1024>,
+    /// The range of `CloseDescriptors` whose close-on-exec is still to be taken off.
+    pub(crate) inherit: Option<(u32, u32)>,
+    /// Mounts attached on or below `/proc` and `/sys`: what a mask may stand on besides procfs and sysfs.
+    pub(crate) planned: Planned,
 }
 
 impl Walk<'_> {
@@ -123,14 +128,24 @@ fn steps(arena: &[u8], memory: Memory<'_>, report: &mut i32, plan: &mut u32) -> 
     sys::set_ignored(SIGPIPE, true).at(0, Call::Signal)?;
     rustix::process::umask(Mode::empty());
     let program = Program::new(arena)?;
-    let mut walk =
-        Walk { program, slots, words, report: channel, forget, root: -1, found: None, home: Buf::new() };
+    let mut walk = Walk {
+        program,
+        slots,
+        words,
+        report: channel,
+        forget,
+        root: -1,
+        found: None,
+        home: Buf::new(),
+        inherit: None,
+        planned: Planned::new(),
+    };
     let mut index = 0_u32;
     while index < program.len() {
         let (number, step) = program.step(index)?;
         *plan = number;
         if let Step::CloseDescriptors { from_keep, from } = step {
-            exec::inherit(from_keep, from)?;
+            walk.inherit = Some((from_keep, from));
         }
         index = index.wrapping_add(1);
     }
@@ -161,7 +176,7 @@ fn close_others(kept: &[i32]) -> Result<(), Errno> {
     sys::close_range(next, u32::MAX)
 }
 
-/// Every step's place in the code.
+/// Every step's place in the code: one exhaustive match, longer than other functions, so that a step without code does not compile.
 fn one(w: &mut Walk<'_>, step: Step) -> Result<(), Fail> {
     match step {
         Step::NonDumpable => ns::non_dumpable(0),
@@ -181,13 +196,60 @@ fn one(w: &mut Walk<'_>, step: Step) -> Result<(), Fail> {
         Step::LoopbackUp => ns::loopback_up(),
         Step::SysctlProc { out } => ns::sysctl_proc(w, out),
         Step::Sysctl { proc, path, value } => ns::sysctl(w, proc, path, value),
+        Step::Close { fd } => w.empty(fd),
+        Step::Propagation { flags, recursive } => attr::propagation(flags, recursive),
+        Step::OpenHostTree { path, recursive, nofollow, out } => {
+            mount::open_host_tree(w, path, recursive, nofollow, out)
+        }
+        Step::OpenInnerTree { path, recursive, nofollow, out } => {
+            mount::open_inner_tree(w, path, recursive, nofollow, out)
+        }
+        Step::NewFs { fstype, source, options, attrs, out } => {
+            mount::new_fs(w, fstype, source, options, attrs, out)
+        }
+        Step::TreeAttr { tree, set, clear, propagation, recursive, userns } => {
+            attr::tree_attr(w, tree, MountAttr { set, clear, propagation, userns: 0 }, recursive, userns)
+        }
+        Step::AttachRoot { tree, path } => mount::attach_root(w, tree, path),
+        Step::Attach { tree, target, flags } => mount::attach(w, tree, target, flags),
+        Step::CopyUp { tree, target } => copy::copy_up(w, tree, target),
+        Step::Remount { target, set, clear, propagation, recursive } => {
+            attr::remount(w, target, &MountAttr { set, clear, propagation, userns: 0 }, recursive)
+        }
+        Step::Reconfigure { target, options } => mount::reconfigure(w, target, options),
+        Step::MakeDir { tree, name, mode } => mount::make_dir(w, tree, name, mode),
+        Step::MakeNode { tree, path, mode, dev, owner } => dev::make_node(w, tree, path, mode, dev, owner),
+        Step::MakeLink { tree, path, target, flags } => dev::make_link(w, tree, path, target, flags),
+        Step::RootReadonly => attr::root_readonly(w),
+        Step::PivotRoot => root::pivot(w),
+        Step::MoveRoot => root::move_onto_top(w),
+        Step::RootPropagation { flags, recursive } => attr::propagation(flags, recursive),
+        Step::MaskPath { path, null, empty } => mask::mask(w, path, null, empty),
+        Step::ReadonlyPath { path } => mask::readonly(w, path),
+        Step::Terminal { devpts, rows_cols, owner, bind_console, out } => {
+            terminal::terminal(w, devpts, rows_cols, owner, bind_console, out)
+        }
+        Step::ControllingTerminal { fd } => dev::controlling_terminal(w, fd),
+        Step::OwnStdio { uid, gid } => dev::own_stdio(uid, gid),
+        Step::InstallDescriptor { fd, target } => dev::install(w, fd, target),
+        Step::Rlimit { resource, soft, hard } => limits::rlimit(resource, soft, hard),
+        Step::Umask { mask } => limits::umask(mask),
+        Step::NoNewPrivs => cred::no_new_privs(),
+        Step::BoundingSet { bounding } => cred::bounding(bounding),
+        Step::Credentials { uid, gid, groups, skip_groups, keep_admin } => {
+            cred::credentials(w, uid, gid, groups, skip_groups, keep_admin)
+        }
+        Step::Capabilities { effective, permitted, inheritable, ambient, bounding } => {
+            cred::capabilities(CapSets { effective, permitted, inheritable }, ambient, bounding)
+        }
+        Step::WorkingDir { path, create, optional } => file::working_dir(w, path, create, optional),
+        Step::Seccomp { filter, flags, listener } => filter::seccomp(w, filter, flags, listener),
+        Step::CpuAffinity { mask } => limits::affinity(w, mask),
         Step::FindProgram { candidates, uid, home } => exec::find_program(w, candidates, uid, home),
         Step::ResetSignals => exec::reset_signals(),
         Step::Gate { gate } => exec::gate(w, gate),
         Step::Hold => exec::hold(w),
         Step::CloseDescriptors { from, .. } => exec::close_descriptors(w, from),
         Step::Exec { argv, env } => exec::exec(w, argv, env),
-        Step::Close { fd } => w.empty(fd),
-        _ => Err(Fail::new(0, Call::Walk, Errno::NOSYS)),
     }
 }

@@ -200,18 +200,24 @@ pub(crate) fn hold(w: &Walk<'_>) -> Result<(), Fail> {
     report::send(w.report, &Message::plain(Kind::Taken)).at(2, Call::Write)
 }
 
-/// Makes the descriptors that the program is to inherit inheritable: done for the step `CloseDescriptors` before the first step,
-/// where no filter is loaded yet.
-pub(crate) fn inherit(from_keep: u32, from: u32) -> Result<(), Fail> {
-    for fd in from_keep..from {
-        let number = i32::try_from(fd).map_err(|_| Fail::new(0, Call::Fcntl, Errno::BADF))?;
-        rustix::io::fcntl_setfd(sys::borrow(number), rustix::io::FdFlags::empty()).at(0, Call::Fcntl)?;
+/// Takes close-on-exec off the descriptors that the program is to inherit: before the filter is loaded, else in
+/// `CloseDescriptors`. One that is not open is EBADF: fewer are there than were promised.
+pub(crate) fn inherit_now(w: &mut Walk<'_>) -> Result<(), Fail> {
+    if let Some((from_keep, from)) = w.inherit.take() {
+        for fd in from_keep..from {
+            let number = i32::try_from(fd).map_err(|_| Fail::new(0, Call::Fcntl, Errno::BADF))?;
+            if number != w.report {
+                let none = rustix::io::FdFlags::empty();
+                rustix::io::fcntl_setfd(sys::borrow(number), none).at(0, Call::Fcntl)?;
+            }
+        }
     }
     Ok(())
 }
 
-/// Part 1: the range below the report socket; part 2: the one above it.
-pub(crate) fn close_descriptors(w: &Walk<'_>, from: u32) -> Result<(), Fail> {
+/// Part 0 is [`inherit_now`], part 1 the range below the report socket, part 2 the one above it.
+pub(crate) fn close_descriptors(w: &mut Walk<'_>, from: u32) -> Result<(), Fail> {
+    inherit_now(w)?;
     match u32::try_from(w.report) {
         Ok(report) if report >= from => {
             if report > from {

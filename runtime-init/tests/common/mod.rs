@@ -1,5 +1,15 @@
 //! A small program builder and the parent's half of the protocol, just enough to walk on the running kernel.
-#![allow(dead_code, unsafe_code, reason = "shared by several test files; clone3 has no safe form")]
+#![allow(
+    dead_code,
+    unsafe_code,
+    clippy::undocumented_unsafe_blocks,
+    clippy::multiple_unsafe_ops_per_block,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "shared by several test files; clone3 and raw descriptors have no safe form"
+)]
 
 use std::fs::File;
 use std::io::Read;
@@ -14,8 +24,6 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
-
-const ROOM: usize = 200;
 
 #[derive(Default)]
 pub struct Program {
@@ -40,7 +48,7 @@ impl Program {
         while self.bytes.len() % 8 != 0 {
             self.bytes.push(0);
         }
-        let off = HEADER_LEN + STEP_LEN * ROOM + self.bytes.len();
+        let off = HEADER_LEN + self.bytes.len();
         self.bytes.extend_from_slice(bytes);
         u32::try_from(off).unwrap()
     }
@@ -82,23 +90,23 @@ impl Program {
     }
 
     fn arena(&self) -> Vec<u8> {
-        assert!(self.steps.len() <= ROOM);
-        let base = HEADER_LEN + STEP_LEN * ROOM;
+        let steps_at = (HEADER_LEN + self.bytes.len()).next_multiple_of(8);
         let header = Header {
-            total: u32::try_from(base + self.bytes.len()).unwrap(),
+            total: u32::try_from(steps_at + STEP_LEN * self.steps.len()).unwrap(),
+            steps_at: u32::try_from(steps_at).unwrap(),
             steps: u32::try_from(self.steps.len()).unwrap(),
             slots: u32::try_from(self.slots.len()).unwrap(),
             words: 256,
         };
         let mut arena = header.encode().to_vec();
+        arena.extend(&self.bytes);
+        arena.resize(steps_at, 0);
         for (index, step) in self.steps.iter().enumerate() {
             let (op, words) = step.encode();
             arena.extend(op.to_ne_bytes());
             arena.extend(u32::try_from(index).unwrap().to_ne_bytes());
             arena.extend(words.iter().flat_map(|w| w.to_ne_bytes()));
         }
-        arena.resize(base, 0);
-        arena.extend(&self.bytes);
         arena
     }
 

@@ -1,0 +1,37 @@
+//! The working directory.
+//!
+//! Must not: leave the process in a directory that the kernel does not call absolute. Tests: `tests/creds.rs`.
+
+use rustix::io::Errno;
+
+use crate::path::{self, AtPath, DIR_MODE, Leaf, Links, PATH};
+use crate::program::Str;
+use crate::report::{At, Fail, Say};
+use crate::sys;
+use crate::walk::Walk;
+use crate::wire::Call;
+
+/// Part 0 resolves and makes it, 1 `fchdir`, 2 `getcwd`, 3 what that said.
+pub(crate) fn working_dir(w: &mut Walk<'_>, path: Str, create: bool, optional: bool) -> Result<(), Fail> {
+    let base = w.root()?;
+    let text = path::last(w.program.str(path)?);
+    let path = w.program.cstr(path)?;
+    let opened = if create {
+        path::create(base, path, Leaf::Dir(DIR_MODE), Links::Follow)
+    } else {
+        path::existing(base, path, Links::Follow)
+    };
+    let entered = match opened {
+        Ok(fd) => rustix::process::fchdir(&fd).at(1, Call::Chdir).say(text),
+        Err(lost) => Err(lost).at(0),
+    };
+    match entered {
+        // The user may have rights here that root has not (root-squashed file systems), or the other way round.
+        Err(fail) if optional && fail.errno == Errno::ACCESS.raw_os_error() => return Ok(()),
+        other => other?,
+    }
+    // From a directory of the host that leaked in, the kernel answers "(unreachable)/..." and success (CVE-2024-21626).
+    let mut cwd = [0_u8; PATH];
+    sys::getcwd(&mut cwd).at(2, Call::Getcwd).say(text)?;
+    if cwd.first() == Some(&b'/') { Ok(()) } else { Err(Fail::new(3, Call::Getcwd, Errno::NOENT).say(&cwd)) }
+}
