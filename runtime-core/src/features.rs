@@ -14,8 +14,8 @@ use crate::spec::{
 use crate::validate::unbuilt::{Feature, is_built};
 use crate::validate::{HookPoint, NamespaceKind, known_capabilities, known_options, words};
 
-/// Prefixes (with a dot at the end) and names of annotations that have an effect.
-const ANNOTATIONS_WITH_EFFECT: [&str; 1] = ["org.systemd.property."];
+/// Prefixes (with a dot at the end) and names of annotations that have an effect, each with what gives it one.
+const ANNOTATIONS_WITH_EFFECT: [(&str, Feature); 1] = [("org.systemd.property.", Feature::SystemdCgroups)];
 
 /// The features document of this build.
 pub fn features() -> Features {
@@ -30,9 +30,14 @@ pub fn features() -> Features {
         annotations: BTreeMap::from([
             ("run.coracle.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
             // Engines look for runc's key, whatever the runtime.
-            ("org.opencontainers.runc.checkpoint.enabled".to_owned(), "false".to_owned()),
+            (
+                "org.opencontainers.runc.checkpoint.enabled".to_owned(),
+                is_built(Feature::Checkpoint).to_string(),
+            ),
         ]),
-        potentially_unsafe_config_annotations: texts(ANNOTATIONS_WITH_EFFECT),
+        potentially_unsafe_config_annotations: texts(
+            ANNOTATIONS_WITH_EFFECT.iter().filter(|(_, cause)| is_built(*cause)).map(|(name, _)| *name),
+        ),
     }
 }
 
@@ -43,8 +48,8 @@ fn linux() -> LinuxFeatures {
         cgroup: Some(CgroupFeature {
             v1: Some(true),
             v2: Some(true),
-            systemd: Some(true),
-            systemd_user: Some(true),
+            systemd: Some(is_built(Feature::SystemdCgroups)),
+            systemd_user: Some(is_built(Feature::SystemdCgroups)),
             rdma: Some(true),
         }),
         seccomp: Some(seccomp()),

@@ -1,7 +1,7 @@
 //! Device nodes, and who may use which device.
 //!
 //! For: `linux.devices` and `linux.resources.devices`.
-//! Must not: look for the devices on the machine. Tests: `tests.rs`.
+//! Must not: look for the devices on the machine. Tests: `tests`.
 
 use super::mounts::clean;
 use super::report::{Place, Report, shown};

@@ -1,7 +1,7 @@
 //! Hooks, and environments, which processes have too.
 //!
 //! For: `hooks` of config.md. Must not: look whether a program exists; it may be made until it is needed.
-//! Tests: `tests.rs`.
+//! Tests: `tests`.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! The small parts of `linux`.
 //!
 //! For: propagation of the root, masked and read-only paths, the cgroup's path, resctrl, memory policy, personality,
-//! network devices. Must not: look at the machine. Tests: `tests.rs`.
+//! network devices. Must not: look at the machine. Tests: `tests`.
 
 use super::MOST_PATHS;
 use super::lists::{IndexList, index_list};

@@ -4,7 +4,7 @@
 //! JSON pointer, all at once. What a rule has to take apart anyway is kept in its typed form.
 //! Must not: look at the machine (no file, no environment, no system call), fill in defaults, or decide an order.
 //! Order: the rules are independent; the sequence below is that of the document, so that messages come in its order.
-//! Tests: `tests.rs` (a table: document, pointer, code), and beside the parts that are pure functions.
+//! Tests: `tests` (a table: document, pointer, code), and beside the parts that are pure functions.
 
 mod capabilities;
 mod devices;

@@ -2,7 +2,7 @@
 //!
 //! For: `mounts` of config.md, each with typed options.
 //! Must not: resolve a path; the destination stays text, taken apart inside the container's root when it is used.
-//! Tests: `tests.rs`; the words for options in `mount_options.rs`.
+//! Tests: `tests`; the words for options in `mount_options.rs`.
 
 use super::mount_options::{MountOptions, known_options};
 use super::namespaces::{NamespaceKind, Namespaces, id_map};

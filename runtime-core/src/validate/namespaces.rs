@@ -2,7 +2,7 @@
 //!
 //! For: `linux.namespaces`, `uidMappings`, `gidMappings`, `timeOffsets`, `hostname`, `domainname`.
 //! Must not: look at the namespaces of the machine; whether a path leads to one is found out when it is opened.
-//! Tests: `tests.rs`.
+//! Tests: `tests`.
 
 use std::path::{Path, PathBuf};
 

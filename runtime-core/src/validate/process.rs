@@ -1,7 +1,7 @@
 //! The program to run: for create, and for exec's process document.
 //!
 //! For: `process` of config.md.
-//! Must not: fill in what the document does not say; the plan does, visibly. Tests: `tests.rs`.
+//! Must not: fill in what the document does not say; the plan does, visibly. Tests: `tests`.
 
 use super::capabilities::{CapabilitySets, capabilities};
 use super::lists::{IndexList, index_list};

@@ -3,7 +3,7 @@
 //! For: `linux.resources`, and `update`'s document.
 //! Must not: convert values or know what version of control groups the machine has; `cgroup` does. What is checked here
 //! would go wrong on every machine, or write something else than was meant.
-//! Tests: `tests.rs`.
+//! Tests: `tests`.
 
 use super::lists::is_cpuset_text;
 use super::report::{Place, Report, shown};

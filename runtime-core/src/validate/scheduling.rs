@@ -1,7 +1,7 @@
 //! Scheduling of processor time and disk access.
 //!
 //! For: `process.scheduler` and `process.ioPriority`.
-//! Must not: ask the kernel. Tests: `tests.rs`.
+//! Must not: ask the kernel. Tests: `tests`.
 
 use super::report::{Place, Report};
 use crate::spec::{IoPriority, Scheduler};

@@ -1,7 +1,7 @@
 //! System call filters, as far as the document alone can be wrong.
 //!
 //! For: `linux.seccomp`. Must not: know system calls; names that the machine does not have are legal.
-//! Tests: `tests.rs`.
+//! Tests: `tests`.
 
 use std::path::PathBuf;
 

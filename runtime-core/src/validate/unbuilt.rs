@@ -2,7 +2,7 @@
 //!
 //! For: refusing it at its place instead of leaving it out. One entry of [`ENTRIES`] is one feature; whoever builds the
 //! feature takes its entry away, and `features` says so by itself.
-//! Must not: hold rules about values; those stay when the feature comes. Tests: `tests.rs`.
+//! Must not: hold rules about values; those stay when the feature comes. Tests: `tests`.
 
 use super::mount_options::MountOptions;
 use super::namespaces::{Namespace, NamespaceKind};
@@ -24,6 +24,10 @@ pub(crate) enum Feature {
     MountLabel,
     AppArmor,
     JoinedMountNamespace,
+    /// No document asks for it; the caller chooses the driver.
+    SystemdCgroups,
+    /// No document asks for it.
+    Checkpoint,
 }
 
 /// The features that are not built, and what is said about each.
@@ -40,6 +44,8 @@ const ENTRIES: &[(Feature, &str)] = &[
     (Feature::MountLabel, "SELinux labels of mounts"),
     (Feature::AppArmor, "AppArmor profiles"),
     (Feature::JoinedMountNamespace, "joining a mount namespace"),
+    (Feature::SystemdCgroups, "control groups by systemd"),
+    (Feature::Checkpoint, "checkpoints"),
 ];
 
 /// Whether this version does it.
