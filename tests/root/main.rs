@@ -9,10 +9,13 @@
 )]
 #![forbid(unsafe_code)]
 
+mod devices;
 mod exec;
 mod lifecycle;
+mod mounts;
 mod process;
 
 fn main() -> std::process::ExitCode {
-    coracle_tests::harness::main(&[lifecycle::CASES, exec::CASES, process::CASES])
+    let suites = [lifecycle::CASES, exec::CASES, process::CASES, mounts::CASES, devices::CASES];
+    coracle_tests::harness::main(&suites)
 }

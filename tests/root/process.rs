@@ -39,14 +39,6 @@ cases![
     closed_standard_descriptors,
 ];
 
-/// Runs a payload `report` in the foreground.
-fn report(t: &T, bundle: &mut Bundle) -> Value {
-    let container = Container::new(t, bundle);
-    let done = container.run().expect(0);
-    container.gone();
-    done.json()
-}
-
 fn names(value: &Value) -> Vec<&str> {
     let mut names: Vec<&str> = value.as_array().unwrap().iter().filter_map(Value::as_str).collect();
     names.sort_unstable();

@@ -230,6 +230,47 @@ impl<'a> Container<'a> {
     }
 }
 
+/// Runs a bundle whose payload does `report`: the document.
+pub fn report(t: &T, bundle: &mut Bundle) -> Value {
+    let container = Container::new(t, bundle);
+    let done = container.run().expect(0);
+    container.gone();
+    done.json()
+}
+
+/// Runs a bundle whose payload tries actions: the answers.
+pub fn answers(t: &T, bundle: &mut Bundle, actions: &[Value]) -> Vec<Value> {
+    let words: Vec<String> = actions.iter().map(Value::to_string).collect();
+    let mut all = vec!["do"];
+    all.extend(words.iter().map(String::as_str));
+    bundle.command(&all);
+    let container = Container::new(t, bundle);
+    let done = container.run().expect(0);
+    container.gone();
+    done.json().as_array().expect("a list of answers").clone()
+}
+
+/// Whether an answer is this error, by name.
+pub fn is_error(answer: &Value, name: &str) -> bool {
+    answer["error"] == name
+}
+
+/// The last mount at a target in a report or in the answer to `mounts`.
+pub fn mount_at<'a>(mounts: &'a Value, target: &str) -> &'a Value {
+    let list = mounts.as_array().expect("a list of mounts");
+    let found = list.iter().rev().find(|mount| mount["target"] == target);
+    found.unwrap_or_else(|| panic!("nothing is mounted at {target}: {list:#?}"))
+}
+
+/// Whether a mount has all these options (of the mount or of its file system).
+pub fn has_options(mount: &Value, options: &[&str]) -> bool {
+    options.iter().all(|option| {
+        ["options", "superOptions"]
+            .iter()
+            .any(|field| mount[field].as_array().is_some_and(|all| all.contains(&json!(option))))
+    })
+}
+
 /// The exit code as a shell says it.
 pub fn code_of(status: WaitStatus) -> i32 {
     status.exit_status().unwrap_or_else(|| 128 + status.terminating_signal().unwrap_or(0))

@@ -28,7 +28,7 @@ pub mod need;
 pub mod runtime;
 
 pub use bundle::Bundle;
-pub use container::Container;
+pub use container::{Container, answers, has_options, is_error, mount_at, report};
 pub use harness::{Case, T};
 pub use need::Need;
 pub use runtime::{Call, Done, Kind, Runtime};

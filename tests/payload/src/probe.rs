@@ -90,7 +90,11 @@ fn files(name: &str, text: &Text<'_>, number: &Number<'_>) -> Option<sys::Answer
             names.sort();
             json!(names)
         })),
-        "stat" => Some(Ok(crate::report::stat(path?))),
+        "stat" => {
+            let seen = crate::report::stat(path?);
+            let errno = seen.get("errno").and_then(Value::as_i64).and_then(|errno| i32::try_from(errno).ok());
+            Some(errno.map_or(Ok(seen), Err))
+        }
         "readlink" => Some(io(std::fs::read_link(path?)).map(|link| json!(link.to_string_lossy()))),
         "mkdir" => done(io(std::fs::create_dir(path?))),
         "rmdir" => done(io(std::fs::remove_dir(path?))),
