@@ -16,7 +16,7 @@ use super::dir::{Dir, Identity};
 use super::error::{CgroupError, Result};
 use super::layout::{HierarchyKey, Version};
 use super::path::CgroupPath;
-use super::plan::DirectoryPlan;
+use super::plan::{CgroupPlan, DirectoryPlan};
 
 /// How long a directory may stay busy after its processes have gone.
 const BUSY: Duration = Duration::from_secs(2);
@@ -25,7 +25,8 @@ const BUSY: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Made {
     pub(crate) path: CgroupPath,
-    pub(crate) inode: u64,
+    /// None in an intent: it did not exist when that was written.
+    pub(crate) inode: Option<u64>,
 }
 
 /// The directory in one hierarchy.
@@ -43,8 +44,8 @@ struct MemberRecord {
     version: Version,
     mount: String,
     path: CgroupPath,
-    device: u64,
-    inode: u64,
+    /// None in an intent: whatever has the name now did not exist when that was written.
+    identity: Option<Identity>,
     /// We made it and may remove it.
     ours: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -69,19 +70,60 @@ pub struct Cgroup {
     pub(super) device_program: Option<u32>,
 }
 
-impl Member {
-    pub(super) fn new(plan: &DirectoryPlan, dir: Dir, ours: bool, made: Vec<Made>) -> Result<Self> {
-        let Identity { device, inode } = dir.identity()?;
-        let record = MemberRecord {
+impl MemberRecord {
+    fn new(plan: &DirectoryPlan, identity: Option<Identity>, ours: bool, made: Vec<Made>) -> Self {
+        Self {
             hierarchy: plan.hierarchy.clone(),
             version: plan.version,
             mount: plan.mount.clone(),
             path: plan.path.clone(),
-            device,
-            inode,
+            identity,
             ours,
             made,
+        }
+    }
+
+    /// Removes the directory if it is ours and still the one meant, and those above that were made for it.
+    fn remove(&self) -> Result<()> {
+        let mount = Dir::mount(&self.mount, self.version)?;
+        let result = if self.ours { self.remove_below(&mount) } else { Ok(()) };
+        remove_made(&mount, &self.made);
+        result
+    }
+
+    fn remove_below(&self, mount: &Dir) -> Result<()> {
+        let above = match mount.below(&self.path.parent().unwrap_or_default()) {
+            Err(error) if error.is_gone() => return Ok(()),
+            result => result?,
         };
+        let name = self.path.name();
+        let found = above.identity_of(name)?;
+        if found.is_none() || self.identity.is_some_and(|identity| found != Some(identity)) {
+            return Ok(());
+        }
+        match above.sub(name) {
+            Err(error) if error.is_gone() => Ok(()),
+            result => remove_tree(&above, name, &result?, Instant::now() + BUSY),
+        }
+    }
+
+    /// What is about to be made, as far as it does not exist yet.
+    fn intent(plan: &DirectoryPlan) -> Result<Self> {
+        let mount = Dir::mount(&plan.mount, plan.version)?;
+        let missing = |path: &CgroupPath| Ok(mount.identity_of(path.as_str())?.is_none());
+        let mut made = Vec::new();
+        for path in plan.path.parent().unwrap_or_default().steps_below(&plan.top) {
+            if missing(&path)? {
+                made.push(Made { path, inode: None });
+            }
+        }
+        Ok(Self::new(plan, None, missing(&plan.path)?, made))
+    }
+}
+
+impl Member {
+    pub(super) fn new(plan: &DirectoryPlan, dir: Dir, ours: bool, made: Vec<Made>) -> Result<Self> {
+        let record = MemberRecord::new(plan, Some(dir.identity()?), ours, made);
         Ok(Self { record, dir })
     }
 
@@ -108,27 +150,12 @@ impl Member {
             Err(error) if error.is_gone() => return Ok(None),
             Err(error) => return Err(error),
         };
-        let is_it = dir.identity()? == Identity { device: record.device, inode: record.inode };
+        if !record.ours && record.identity.is_none() {
+            return Ok(None);
+        }
+        let is_it =
+            record.identity.is_none_or(|identity| dir.identity().is_ok_and(|found| found == identity));
         Ok(is_it.then(|| Self { record: record.clone(), dir }))
-    }
-
-    fn remove(&self) -> Result<()> {
-        if !self.record.ours {
-            return Ok(());
-        }
-        let mount = Dir::mount(&self.record.mount, self.record.version)?;
-        let above = match mount.below(&self.record.path.parent().unwrap_or_default()) {
-            Ok(above) => above,
-            Err(error) if error.is_gone() => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let name = self.record.path.name();
-        let expected = Identity { device: self.record.device, inode: self.record.inode };
-        if above.identity_of(name)? == Some(expected) {
-            remove_tree(&above, name, &self.dir, Instant::now() + BUSY)?;
-        }
-        remove_made(&mount, &self.record.made);
-        Ok(())
     }
 }
 
@@ -206,11 +233,7 @@ impl Cgroup {
     /// # Errors
     /// The first directory that could not be removed (EBUSY: it has processes); the others are removed all the same.
     pub fn remove(&self) -> Result<()> {
-        let mut first = Ok(());
-        for member in self.members.iter().rev() {
-            first = first.and(member.remove());
-        }
-        first
+        remove_all(self.members.iter().map(|member| &member.record))
     }
 
     pub(super) fn add(&mut self, member: Member) -> &Member {
@@ -248,6 +271,25 @@ impl Cgroup {
 }
 
 impl CgroupRecord {
+    /// What to write down before [`CgroupPlan::make`], so that a process that is killed in the middle of it leaves
+    /// nothing that cannot be found: directories that do not exist yet. Replaced by [`Cgroup::record`] afterwards.
+    ///
+    /// # Errors
+    /// A mount point cannot be opened or a directory cannot be looked at.
+    pub fn intent(plan: &CgroupPlan) -> Result<Self> {
+        let members = plan.directories.iter().map(MemberRecord::intent).collect::<Result<_>>()?;
+        Ok(Self { members, device_program: None })
+    }
+
+    /// [`Cgroup::remove`] without opening it before; also takes away directories above of which the one below was
+    /// never made.
+    ///
+    /// # Errors
+    /// As [`Cgroup::remove`].
+    pub fn remove(&self) -> Result<()> {
+        remove_all(self.members.iter())
+    }
+
     /// Opens the recorded directories. Those that are gone, or whose name now belongs to another directory, are left
     /// out; none if all are. A container that has no cgroup of its own answers with an empty one.
     ///
@@ -263,6 +305,16 @@ impl CgroupRecord {
         }
         Ok(Some(Cgroup { members, device_program: self.device_program }))
     }
+}
+
+/// Removes all, in reverse order; the first error is told after the others had their turn.
+fn remove_all<'a>(records: impl DoubleEndedIterator<Item = &'a MemberRecord>) -> Result<()> {
+    let mut first = Ok(());
+    for record in records.rev() {
+        let removed = record.remove();
+        first = first.and(removed);
+    }
+    first
 }
 
 /// Whether `dir` or anything below has processes.
@@ -367,7 +419,8 @@ fn remove_made(mount: &Dir, made: &[Made]) {
         let above = one.path.parent().unwrap_or_default();
         let Ok(above) = mount.below(&above) else { return };
         let is_ours = above.identity_of(one.path.name());
-        if !is_ours.is_ok_and(|found| found.is_some_and(|found| found.inode == one.inode)) {
+        let is = |inode: u64| one.inode.is_none_or(|made| made == inode);
+        if !is_ours.is_ok_and(|found| found.is_some_and(|found| is(found.inode))) {
             return;
         }
         // Another container may live in it by now; then it stays.

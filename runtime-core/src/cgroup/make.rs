@@ -117,7 +117,7 @@ fn make_above(mount: &Dir, plan: &DirectoryPlan, above: &CgroupPath, made: &mut 
         };
         here = here.sub(name)?;
         if is_new {
-            made.push(Made { inode: here.identity()?.inode, path: step });
+            made.push(Made { inode: Some(here.identity()?.inode), path: step });
         }
     }
     Ok(here)

@@ -247,3 +247,143 @@ impl fmt::Display for CgroupPlan {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::devices::Kind;
+    use super::*;
+
+    fn layout(json: &str) -> Layout {
+        serde_json::from_str(json).unwrap()
+    }
+
+    /// A host with version 2 alone, seen by root in a service.
+    fn unified() -> Layout {
+        layout(
+            r#"{"hierarchies": [{"version": "v2", "mount": "/sys/fs/cgroup", "own": "system.slice/a.service",
+                "controllers": ["cpu", "memory", "pids"], "writable": ""}]}"#,
+        )
+    }
+
+    /// A user's session under systemd: memory and pids are delegated below its service.
+    fn session() -> Layout {
+        layout(
+            r#"{"hierarchies": [{"version": "v2", "mount": "/sys/fs/cgroup", "controllers": ["memory", "pids"],
+                "own": "user.slice/user@7.service/app.slice/t.scope", "writable": "user.slice/user@7.service"}]}"#,
+        )
+    }
+
+    /// A user whom nothing is delegated to.
+    fn bare() -> Layout {
+        layout(
+            r#"{"hierarchies": [
+                {"version": "v1", "mount": "/sys/fs/cgroup/memory", "controllers": ["memory"], "own": "user"},
+                {"version": "v2", "mount": "/sys/fs/cgroup/unified", "own": "user.slice/session-1.scope"}]}"#,
+        )
+    }
+
+    fn resources(json: &str) -> Resources {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn plan(layout: &Layout, path: Option<&str>, json: &str, rootless: bool) -> Result<CgroupPlan, Refusal> {
+        CgroupPlan::new(layout, path, "web", &resources(json), &[], rootless)
+    }
+
+    #[test]
+    fn a_readable_plan_that_can_be_written_down() {
+        let json = r#"{"memory": {"limit": 4096}, "unified": {"cgroup.max.depth": "1"}}"#;
+        let plan = plan(&unified(), Some("/kubepods/pod1/web"), json, false).unwrap();
+        let shown = plan.to_string();
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(
+            lines[..3],
+            [
+                "make v2 /sys/fs/cgroup/kubepods/pod1/web +memory ?cpu ?pids",
+                "write v2: memory.max = 4096  [/linux/resources/memory/limit]",
+                "write v2: cgroup.max.depth = 1  [/linux/resources/unified/cgroup.max.depth]",
+            ]
+        );
+        assert!(lines[3].starts_with("devices: deny all, allow a *:* m, allow c 1:3 rw"), "{}", lines[3]);
+        let text = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<CgroupPlan>(&text).unwrap(), plan);
+    }
+
+    #[test]
+    fn rootless_takes_what_is_delegated_and_refuses_the_rest_by_name() {
+        let inside = plan(&session(), None, r#"{"memory": {"limit": 4096}}"#, true).unwrap();
+        assert_eq!(
+            inside.directories[0].path.to_string(),
+            "/user.slice/user@7.service/app.slice/coracle-web"
+        );
+        assert_eq!(inside.directories[0].top.to_string(), "/user.slice/user@7.service");
+        assert_eq!(inside.devices, DevicesPlan::Unrestricted);
+
+        let outside = plan(&session(), Some("/web"), "{}", true).unwrap_err();
+        assert_eq!(outside.pointer, CGROUPS_PATH);
+        assert!(
+            outside.reason.contains("only /sys/fs/cgroup/user.slice/user@7.service is delegated"),
+            "{outside}"
+        );
+        let limited = plan(&session(), Some("/web"), r#"{"pids": {"limit": 3}}"#, true).unwrap_err();
+        assert_eq!(limited.pointer, "/linux/resources/pids/limit");
+    }
+
+    #[test]
+    fn without_delegation_no_cgroup_and_no_limits() {
+        let none = plan(&bare(), None, "{}", true).unwrap();
+        assert!(none.directories.is_empty() && none.writes.is_empty());
+        assert_eq!(plan(&bare(), Some("/web"), "{}", true).unwrap_err().pointer, CGROUPS_PATH);
+        let limited = plan(&bare(), None, r#"{"memory": {"limit": 3}}"#, true).unwrap_err();
+        assert_eq!(limited.pointer, "/linux/resources/memory/limit");
+        assert_eq!(plan(&Layout::default(), None, "{}", true).unwrap().directories, []);
+    }
+
+    #[test]
+    fn device_rules_without_any_place_for_them_are_refused() {
+        // Root on a host without cgroups: what engines rely on cannot be enforced.
+        let refusal = plan(&Layout::default(), None, "{}", false).unwrap_err();
+        assert_eq!(refusal.pointer, "/linux/resources/devices");
+        let all = r#"{"devices": [{"allow": true, "access": "rwm"}]}"#;
+        assert_eq!(plan(&Layout::default(), None, all, false).unwrap().devices, DevicesPlan::Unrestricted);
+    }
+
+    #[test]
+    fn rootless_device_rules_are_met_by_the_nodes_bound_in() {
+        let deny = resources(r#"{"devices": [{"allow": false, "access": "rwm"}]}"#);
+        let null = Node { kind: Kind::Char, major: 1, minor: 3 };
+        let fuse = Node { kind: Kind::Char, major: 10, minor: 229 };
+        let plan = |resources, nodes: &[Node]| CgroupPlan::new(&bare(), None, "web", resources, nodes, true);
+        assert_eq!(plan(&deny, &[null]).unwrap().devices, DevicesPlan::NodesBoundIn);
+        let refusal = plan(&deny, &[null, fuse]).unwrap_err();
+        assert_eq!(refusal.pointer, "/linux/resources/devices");
+        assert!(refusal.reason.contains("10:229"), "{refusal}");
+        // Rules that nobody asked for do not stand in the way of a device that was asked for.
+        assert_eq!(plan(&Resources::default(), &[fuse]).unwrap().devices, DevicesPlan::Unrestricted);
+    }
+
+    #[test]
+    fn version_1_devices_are_lines_for_the_hierarchy_that_has_them() {
+        let hybrid = layout(
+            r#"{"hierarchies": [
+                {"version": "v1", "mount": "/sys/fs/cgroup/devices", "controllers": ["devices"], "writable": ""},
+                {"version": "v1", "mount": "/sys/fs/cgroup/x", "name": "elogind", "writable": ""},
+                {"version": "v1", "mount": "/sys/fs/cgroup/systemd", "name": "systemd", "writable": ""},
+                {"version": "v2", "mount": "/sys/fs/cgroup/unified", "writable": ""}]}"#,
+        );
+        let plan = plan(&hybrid, Some("/default/web"), "{}", false).unwrap();
+        let made: Vec<String> =
+            plan.directories.iter().map(|one| format!("{}{}", one.mount, one.path)).collect();
+        assert_eq!(
+            made,
+            [
+                "/sys/fs/cgroup/devices/default/web",
+                "/sys/fs/cgroup/systemd/default/web",
+                "/sys/fs/cgroup/unified/default/web"
+            ]
+        );
+        let DevicesPlan::Lines { hierarchy, lines } = plan.devices else { panic!("{:?}", plan.devices) };
+        assert_eq!(hierarchy.to_string(), "devices");
+        assert_eq!(lines[0], ("devices.deny".to_owned(), "a".to_owned()));
+    }
+}

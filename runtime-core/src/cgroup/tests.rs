@@ -139,6 +139,35 @@ fn found_again_by_inode_alone() {
 }
 
 #[test]
+fn an_intent_finds_what_a_killed_runtime_left() {
+    if !is_root() {
+        return;
+    }
+    let layout = Layout::probe().unwrap();
+    let path = format!("{}/above/leaf", id("intent"));
+    let plan = CgroupPlan::new(&layout, Some(&path), "x", &Resources::default(), &[], false).unwrap();
+    let before = CgroupRecord::intent(&plan).unwrap();
+    assert!(before.open().unwrap().is_none(), "nothing was made yet");
+    let group = plan.make().unwrap();
+    let tops: Vec<_> =
+        group.directories().map(|(_, path)| path.parent().unwrap().parent().unwrap().to_owned()).collect();
+    let after = CgroupRecord::intent(&plan).unwrap();
+    assert!(after.open().unwrap().is_none(), "what existed before is not ours to clean up");
+    // The process that made it is gone; only the intent is left.
+    drop(group);
+    let text = serde_json::to_string(&before).unwrap();
+    let found = serde_json::from_str::<CgroupRecord>(&text).unwrap().open().unwrap().unwrap();
+    found.kill_all().unwrap();
+    // Killed before the last level was made: nothing to open, and still something to take away.
+    for (_, path) in found.directories() {
+        std::fs::remove_dir(path).unwrap();
+    }
+    assert!(before.open().unwrap().is_none());
+    before.remove().unwrap();
+    assert!(tops.iter().all(|path| !path.exists()), "{tops:?}");
+}
+
+#[test]
 fn a_directory_of_others_is_left_alone() {
     if !is_root() {
         return;
@@ -447,4 +476,89 @@ fn descriptors_are_closed_on_exec() {
     for fd in joins.iter().map(AsFd::as_fd).chain(dir) {
         assert!(rustix::io::fcntl_getfd(fd).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
     }
+}
+
+/// On a machine with the controllers of version 2 (not every one that the tests run on has them).
+#[test]
+fn limits_of_version_2_are_in_force() {
+    if !is_root() {
+        return;
+    }
+    let needed = ["memory", "pids", "cpu", "cpuset", "io"];
+    let Some(layout) =
+        only(Version::V2).filter(|layout| needed.iter().all(|name| layout.controller(name).is_some()))
+    else {
+        eprintln!("skipped: not all controllers of version 2");
+        return;
+    };
+    let json = r#"{"memory": {"limit": 16777216, "swap": 16777216, "reservation": 4194304}, "pids": {"limit": 4},
+        "cpu": {"shares": 512, "quota": 20000, "period": 50000, "burst": 1000, "cpus": "0", "mems": "0", "idle": 0},
+        "blockIO": {"weight": 300}, "unified": {"memory.high": "max", "memory.oom.group": "1", "cgroup.max.depth": "3"}}"#;
+    let name = format!("{}/inner", id("limits"));
+    let plan = CgroupPlan::new(&layout, Some(&name), "x", &resources(json), &[], false).unwrap();
+    let group = Guard(plan.make().unwrap());
+    let (_, path) = group.0.directories().next().unwrap();
+    let value = |file: &str| std::fs::read_to_string(path.join(file)).unwrap().trim().to_owned();
+    for (file, expected) in [
+        ("memory.max", "16777216"),
+        ("memory.low", "4194304"),
+        ("memory.oom.group", "1"),
+        ("cpu.weight", "59"),
+        ("cpu.max", "20000 50000"),
+        ("cpu.max.burst", "1000"),
+        ("cpuset.cpus", "0"),
+        ("cgroup.max.depth", "3"),
+    ] {
+        assert_eq!(value(file), expected, "{file}");
+    }
+    // A period alone keeps the quota; a quota below the burst needs both written in the kernel's order.
+    for (update, expected) in [
+        (r#"{"cpu": {"period": 40000}}"#, "20000 40000"),
+        (r#"{"cpu": {"quota": 10000}}"#, "10000 40000"),
+        (r#"{"cpu": {"quota": 5000, "burst": 0}}"#, "5000 40000"),
+        (r#"{"cpu": {"quota": -1}}"#, "max 40000"),
+    ] {
+        group.0.set(&super::resources::plan(&resources(update), &layout).unwrap()).unwrap();
+        assert_eq!(value("cpu.max"), expected, "{update}");
+    }
+    let mut child = spawn(&group.0, "for i in 1 2 3 4 5 6; do sleep 5 & done; wait");
+    assert!(!wait(&mut child).success(), "fork is refused");
+    group.0.kill_all().unwrap();
+    assert_eq!(group.0.oom_kills().unwrap(), Some(0));
+    let mut child = spawn(&group.0, "exec tail /dev/zero");
+    assert_eq!(wait(&mut child).signal(), Some(9), "killed for memory");
+    assert!(group.0.oom_kills().unwrap().unwrap() >= 1);
+    let stats = group.0.stats().unwrap();
+    assert_eq!(stats.memory.unwrap().limit, Some(16_777_216));
+    assert_eq!(stats.pids.unwrap().limit, Some(4));
+    assert!(stats.cpu.unwrap().usage_ns > 0);
+    assert!(try_devices(&group.0).starts_with("read:null"));
+}
+
+/// A parent that has processes cannot hand controllers down; the error says so.
+#[test]
+fn a_populated_parent_is_named() {
+    if !is_root() {
+        return;
+    }
+    let Some(layout) = only(Version::V2).filter(|layout| layout.controller("memory").is_some()) else {
+        eprintln!("skipped: no memory controller of version 2");
+        return;
+    };
+    let mut parent = plan(&layout, "parent", "{}");
+    parent.directories.iter_mut().for_each(|one| one.wanted.clear());
+    let parent = Guard(parent.make().unwrap());
+    let mut child = spawn(&parent.0, "exec sleep 100");
+    let path = format!("{}/x", plan(&layout, "parent", "{}").directories[0].path);
+    let json = resources(r#"{"memory": {"limit": 16777216}}"#);
+    let error = CgroupPlan::new(&layout, Some(&path), "x", &json, &[], false).unwrap().make().unwrap_err();
+    assert!(error.to_string().contains("has processes itself"), "{error}");
+    // Without limits there is nothing to hand down.
+    let free = CgroupPlan::new(&layout, Some(&path), "x", &Resources::default(), &[], false)
+        .unwrap()
+        .make()
+        .unwrap();
+    free.remove().unwrap();
+    parent.0.kill_all().unwrap();
+    wait(&mut child);
 }
