@@ -236,8 +236,32 @@ pub(crate) mod tests {
     use std::os::fd::AsFd;
     use std::process::{Child, Command, Stdio};
 
-    pub(crate) fn sleeper() -> Child {
-        Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap()
+    /// A process that does nothing, and is gone when the test is.
+    pub(crate) struct Sleeper(Child);
+
+    pub(crate) fn sleeper() -> Sleeper {
+        Sleeper(Command::new("sleep").arg("1000").stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
+    }
+
+    impl std::ops::Deref for Sleeper {
+        type Target = Child;
+
+        fn deref(&self) -> &Child {
+            &self.0
+        }
+    }
+
+    impl std::ops::DerefMut for Sleeper {
+        fn deref_mut(&mut self) -> &mut Child {
+            &mut self.0
+        }
+    }
+
+    impl Drop for Sleeper {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
     }
 
     pub(crate) fn open_pidfd(pid: u32) -> OwnedFd {
@@ -342,6 +366,8 @@ pub(crate) mod tests {
         assert_eq!(status, Some(ExitStatus::Signaled(libc::SIGRTMAX())));
         assert_eq!(status.and_then(ExitStatus::code), Some(128 + libc::SIGRTMAX()));
         assert!(!send_signal(pidfd.as_fd(), 0).unwrap(), "reaped: nobody is there to signal");
+        // Its number may be another's by now.
+        std::mem::forget(child);
     }
 
     #[test]
