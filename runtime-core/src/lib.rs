@@ -8,23 +8,33 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
-#[allow(dead_code, reason = "used by the launch code")]
+mod bundle;
 pub mod cgroup;
+mod container;
 pub mod error;
+mod exec;
 pub mod features;
+mod host;
 mod id;
-#[allow(dead_code, reason = "used by the launch code")]
 mod launch;
-#[allow(dead_code, reason = "used by the launch code")]
+mod observe;
+mod plan;
 mod process;
+mod runtime;
 pub mod spec;
-#[allow(dead_code, unused_imports, reason = "used by the launch code")]
 mod state;
-#[allow(dead_code, reason = "used by the launch code")]
+mod stdio;
 mod sys;
 pub mod validate;
 
+pub use bundle::Bundle;
+pub use container::{Container, Delete, Scope};
 pub use error::{Error, ErrorKind, Phase, Result};
+pub use exec::{Exec, ExecProcess};
+pub use host::Facts;
 pub use id::ContainerId;
+pub use observe::{Observer, StepEvent};
 pub use process::ExitStatus;
+pub use runtime::{Cgroups, Create, CreatePlan, Created, Runtime, RuntimeBuilder};
 pub use state::Status;
+pub use stdio::{Io, Stdio};

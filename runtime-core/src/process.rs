@@ -160,6 +160,31 @@ fn nth_field(stat: &[u8], field: usize) -> Option<u64> {
     rest.split(' ').nth(field.checked_sub(3)?)?.parse().ok()
 }
 
+/// The number of the process behind `pidfd` in our pid namespace, as its fdinfo says it.
+///
+/// # Errors
+/// [`ErrorKind::Io`] when the process is gone, or `/proc` cannot be read.
+pub(crate) fn pid_of(pidfd: BorrowedFd<'_>) -> Result<i32> {
+    use std::os::fd::AsRawFd;
+    let path = format!("/proc/thread-self/fdinfo/{}", pidfd.as_raw_fd());
+    let text = std::fs::read_to_string(&path).map_err(|e| Error::os("read a pidfd's number", e).with_path(&path))?;
+    let number = text.lines().find_map(|line| line.strip_prefix("Pid:")).and_then(|n| n.trim().parse().ok());
+    number.filter(|n| *n > 0).ok_or_else(|| gone(Errno::SRCH))
+}
+
+/// Opens the process that has this number now; `None` when nobody has it.
+///
+/// # Errors
+/// [`ErrorKind::Io`] when the kernel refuses to say.
+pub(crate) fn open_pid(pid: i32) -> Result<Option<OwnedFd>> {
+    let Some(pid) = Some(pid).filter(|n| *n > 0).and_then(Pid::from_raw) else { return Ok(None) };
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => Ok(None),
+        Err(e) => Err(Error::os("open the process", e).in_phase(Phase::Signal)),
+    }
+}
+
 /// Sends a signal to exactly the process that was opened. `false` when it was reaped already.
 ///
 /// # Errors

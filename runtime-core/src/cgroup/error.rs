@@ -108,5 +108,26 @@ impl fmt::Display for CgroupError {
 
 impl std::error::Error for CgroupError {}
 
+impl From<CgroupError> for crate::Error {
+    fn from(error: CgroupError) -> Self {
+        let text = match &error.note {
+            Some(note) if error.errno.is_none() => note.clone(),
+            Some(note) => format!("{} a cgroup file, {note}", error.call),
+            None => format!("{} a cgroup file", error.call),
+        };
+        let mut out = Self::new(crate::ErrorKind::Kernel, text)
+            .with_path(error.path)
+            .with_code("cgroup")
+            .in_phase(crate::Phase::Cgroup);
+        if let Some(pointer) = error.pointer {
+            out = out.at(pointer);
+        }
+        match error.errno {
+            Some(errno) => out.with_errno(errno),
+            None => out,
+        }
+    }
+}
+
 /// Result of an operation on a cgroup.
 pub type Result<T, E = CgroupError> = std::result::Result<T, E>;

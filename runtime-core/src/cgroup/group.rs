@@ -167,6 +167,12 @@ impl Cgroup {
             .map(|member| (member.record.hierarchy.to_string(), member.dir.path().to_path_buf()))
     }
 
+    /// The container's directory in the hierarchy with this key, to clone it as a mount.
+    pub(crate) fn directory_fd(&self, hierarchy: &str) -> Option<BorrowedFd<'_>> {
+        let member = self.members.iter().find(|member| member.hierarchy().to_string() == hierarchy);
+        member.map(|member| member.dir.as_fd())
+    }
+
     /// Whether the container has no cgroup of its own.
     #[must_use]
     pub fn is_none(&self) -> bool {

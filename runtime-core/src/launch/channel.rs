@@ -167,6 +167,26 @@ impl From<OwnedFd> for Channel {
     }
 }
 
+/// Sends a descriptor with a text over a stream socket: what a console socket expects.
+///
+/// # Errors
+/// The kernel's reason.
+pub(crate) fn send_descriptor(socket: BorrowedFd<'_>, text: &[u8], fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds = [fd];
+    if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
+        return Err(Errno::NOBUFS);
+    }
+    loop {
+        match sendmsg(socket, &[IoSlice::new(text)], &mut control, SendFlags::NOSIGNAL) {
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
 /// Sends one message on any connected `AF_UNIX` socket that keeps message boundaries; never blocks, raises no SIGPIPE.
 pub(crate) fn send_on(
     socket: BorrowedFd<'_>,

@@ -1,4 +1,10 @@
 //! The parent half of start-up: the only place that sees both the plan and the child.
 
+mod answer;
 pub(crate) mod channel;
+pub(crate) mod create;
+pub(crate) mod explain;
 pub(crate) mod gate;
+pub(crate) mod hook;
+mod open;
+pub(crate) mod session;

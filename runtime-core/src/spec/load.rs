@@ -5,6 +5,7 @@
 //! Order: the parse does no bookkeeping; only when it fails is the pointer of the offending byte looked up.
 //! Tests: at the end of the file.
 
+use crate::error::{Error, ErrorKind, Phase};
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -55,6 +56,24 @@ impl fmt::Display for LoadError {
 }
 
 impl std::error::Error for LoadError {}
+
+impl From<LoadError> for Error {
+    fn from(error: LoadError) -> Self {
+        let place = match error.line {
+            0 => String::new(),
+            line => format!(" (line {line}, column {})", error.column),
+        };
+        let kind = if error.errno.is_some() { ErrorKind::Io } else { ErrorKind::InvalidSpec };
+        let mut out = Self::new(kind, format!("{}{place}", error.message)).in_phase(Phase::Load).with_code("config-load");
+        if !error.pointer.is_empty() {
+            out = out.at(error.pointer);
+        }
+        match error.errno {
+            Some(errno) => out.with_errno(errno),
+            None => out,
+        }
+    }
+}
 
 impl Spec {
     /// Reads the bytes of a `config.json` (config.md).

@@ -14,7 +14,7 @@ mod store;
 mod tests;
 
 pub(crate) use lock::Lock;
-pub(crate) use record::{NamespaceRecord, Progress, Record, RecordedHooks, StepRecord, timestamp};
+pub(crate) use record::{NamespaceRecord, Progress, Record, RecordedHooks, StepRecord};
 pub use status::Status;
 pub(crate) use status::{Observed, observe};
 pub(crate) use store::{ContainerDir, Store};

@@ -138,13 +138,27 @@ pub(crate) struct StepRecord {
     phase: String,
     /// What was tried, as an error's message says it.
     pub(crate) wording: String,
+    /// The step's own name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) name: String,
+    /// The path or program that it is about.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) subject: String,
 }
 
 impl StepRecord {
     /// A row of the table.
     pub(crate) fn new(step: u32, pointer: &str, phase: Phase, wording: impl Into<String>) -> Self {
         let phase = phase.as_str().to_owned();
-        Self { step, pointer: pointer.to_owned(), phase, wording: wording.into() }
+        let (name, subject) = (String::new(), String::new());
+        Self { step, pointer: pointer.to_owned(), phase, wording: wording.into(), name, subject }
+    }
+
+    /// The same row with the step's name and what it is about.
+    pub(crate) fn about(mut self, name: &str, subject: String) -> Self {
+        name.clone_into(&mut self.name);
+        self.subject = subject;
+        self
     }
 
     /// The phase; `None` when a newer version wrote one that this one has not.

@@ -3,4 +3,7 @@
 //! Must not: decide anything. Each file wraps calls one to one and returns the kernel's error number.
 
 pub(crate) mod bpf;
+pub(crate) mod clone;
+pub(crate) mod memory;
+pub(crate) mod ns;
 pub(crate) mod proc;

@@ -1,0 +1,188 @@
+//! A further process in a running container.
+//!
+//! Must not: read the bundle, or anything inside the container. Tests: `tests` package, lifecycle and hostile; `tests/embed`.
+
+use crate::container::{Container, namespace_kind, not_running};
+use crate::error::{Error, ErrorKind, Phase, Result};
+use crate::launch::session::{Session, Setting};
+use crate::plan::exec::{self, Choices};
+use crate::plan::process::Filter;
+use crate::process::{self, ExitStatus};
+use crate::spec;
+use crate::state::Status;
+use crate::stdio::{Io, Stdio};
+use crate::validate::{NamespaceKind, validate_process, violations_error};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+/// A further process that is to be started.
+#[derive(Debug)]
+#[must_use]
+pub struct Exec<'c> {
+    container: &'c Container,
+    process: spec::Process,
+    stdio: Stdio,
+    choices: Choices,
+    ignore_paused: bool,
+}
+
+/// A further process that was started. Dropping it neither kills nor reaps.
+#[derive(Debug)]
+pub struct ExecProcess {
+    pidfd: OwnedFd,
+    pid: i32,
+    io: Io,
+}
+
+impl<'c> Exec<'c> {
+    pub(crate) fn new(container: &'c Container, process: spec::Process) -> Self {
+        Self { container, process, stdio: Stdio::Inherit, choices: Choices::default(), ignore_paused: false }
+    }
+
+    /// Where the standard streams come from. Default: the caller's.
+    pub fn stdio(mut self, stdio: Stdio) -> Self {
+        self.stdio = stdio;
+        self
+    }
+
+    /// Hands the caller's descriptors `3..3+count` on.
+    pub fn preserve_fds(mut self, count: u32) -> Self {
+        self.choices.preserve = count;
+        self
+    }
+
+    /// Starts it in a paused container, where it waits until that is resumed.
+    pub fn ignore_paused(mut self, ignore: bool) -> Self {
+        self.ignore_paused = ignore;
+        self
+    }
+
+    /// Starts it. Blocks until the program was executed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WrongState`] when the container is not running; [`ErrorKind::InvalidSpec`] with pointers into the process document;
+    /// [`ErrorKind::Exec`] when the program cannot be executed; what the kernel refuses.
+    pub fn spawn(mut self) -> Result<ExecProcess> {
+        let container = self.container;
+        let watch = container.runtime().watch();
+        let valid = validate_process(&self.process).map_err(|violations| {
+            violations_error(violations)
+                .unwrap_or_else(|| Error::new(ErrorKind::InvalidSpec, "the process document is not valid"))
+        })?;
+        self.stdio.check(valid.terminal)?;
+        self.choices.streams = self.stdio.is_three();
+        let seen = container.observe()?;
+        match seen.status {
+            Status::Running | Status::Created => {}
+            Status::Paused if self.ignore_paused => {}
+            Status::Paused => {
+                return Err(Error::new(
+                    ErrorKind::WrongState,
+                    "cannot exec in a paused container (use --ignore-paused to override)",
+                )
+                .with_code("paused"));
+            }
+            Status::Stopped => {
+                return Err(Error::new(ErrorKind::WrongState, "cannot exec in a stopped container")
+                    .with_code("stopped"));
+            }
+            Status::Creating => return Err(not_running()),
+        }
+        let init = Container::init_fd(&seen)?;
+        let facts = container.runtime().facts()?;
+        let cgroup = container.cgroup()?;
+        let joins = cgroup.map_or(Ok(Vec::new()), |c| c.joins())?;
+        let target = self.target(cgroup.is_some_and(|c| c.into_cgroup_fd().is_some()), joins.len())?;
+        let plan = watch.step(Phase::Plan, "plan", || exec::plan(&valid, &target, facts, self.choices))?;
+        let mut streams = self.stdio.open()?;
+        let mut slots = streams.take(plan.streams);
+        slots.extend(plan.joins.into_iter().zip(joins));
+        let setting = Setting {
+            cgroup,
+            init: Some(init),
+            slots,
+            preserve: plan.preserve,
+            forget: Vec::new(),
+            program: plan.program,
+        };
+        let held = !plan.script.beside.is_empty();
+        let mut session = Session::begin(plan.script, setting, &watch)?;
+        session.beside()?;
+        watch.step(Phase::Exec, "wait for the program", || {
+            session.until_waiting(&mut |_| Ok(()))?;
+            if held { session.release() } else { Ok(()) }
+        })?;
+        streams.deliver(session.take_console())?;
+        let (identity, pidfd) = session.finish()?;
+        Ok(ExecProcess { pidfd, pid: identity.pid, io: streams.io })
+    }
+
+    /// What the record says of the container that the process goes into.
+    fn target(&self, into_cgroup: bool, joins: usize) -> Result<exec::Container> {
+        let record = self.container.record();
+        let namespaces = record
+            .namespaces
+            .iter()
+            .map(|n| {
+                namespace_kind(&n.kind).ok_or_else(|| {
+                    Error::new(ErrorKind::State, format!("the record names an unknown namespace {}", n.kind))
+                })
+            })
+            .collect::<Result<Vec<NamespaceKind>>>()?;
+        let filter = match record.filter_flags {
+            Some(flags) => {
+                let program = self.container.dir().read_filter()?.ok_or_else(|| {
+                    Error::new(ErrorKind::State, "the container's compiled seccomp filter is missing")
+                        .with_path(self.container.dir().path())
+                        .in_phase(Phase::Seccomp)
+                })?;
+                Some(Filter { program, flags, behind_gate: false })
+            }
+            None => None,
+        };
+        Ok(exec::Container {
+            namespaces,
+            root_is_mapped: true,
+            groups_denied: false,
+            filter,
+            joins,
+            into_cgroup,
+        })
+    }
+}
+
+impl ExecProcess {
+    /// Its pid as this process's pid namespace has it.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Readable when it has ended.
+    #[must_use]
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// The caller's ends of its streams.
+    pub fn io(&mut self) -> &mut Io {
+        &mut self.io
+    }
+
+    /// Sends it a signal; `false` when it has ended.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Kernel`] for a signal that does not exist.
+    pub fn signal(&self, signal: i32) -> Result<bool> {
+        process::send_signal(self.pidfd.as_fd(), signal)
+    }
+
+    /// Blocks until it ends.
+    ///
+    /// # Errors
+    /// When it cannot be waited for.
+    pub fn wait(&self) -> Result<ExitStatus> {
+        process::wait_exit(self.pidfd.as_fd(), None)?;
+        Ok(process::exit_status(self.pidfd.as_fd(), Duration::from_millis(100))?.unwrap_or(ExitStatus::Unknown))
+    }
+}

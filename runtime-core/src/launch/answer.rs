@@ -1,0 +1,120 @@
+//! What the parent does to a child that waits for it: everything that the kernel checks against the initial user namespace.
+//!
+//! Must not: decide. Tests: containers with user namespaces, time offsets and limits in the `tests` package.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::script::Answer;
+use rustix::fs::{CWD, Mode, OFlags, open, openat};
+use rustix::io::{Errno, write};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use std::path::PathBuf;
+
+/// Does one thing to the child with this pid, which is ours and cannot be reused while we hold its pidfd unreaped.
+///
+/// # Errors
+/// The kernel's reason, with the file it was about.
+pub(crate) fn answer(what: &Answer, pid: i32) -> Result<()> {
+    match what {
+        Answer::IdMaps { uid, gid, deny_setgroups } => id_maps(pid, uid, gid, *deny_setgroups),
+        Answer::TimeOffsets { lines } => write_proc(pid, "timens_offsets", lines),
+        Answer::OomScoreAdj { value } => write_proc(pid, "oom_score_adj", &value.to_string()).map_err(|e| {
+            if matches!(e.errno(), Some(libc::EACCES | libc::EPERM)) {
+                e.with_hint("lowering the value needs CAP_SYS_RESOURCE")
+            } else {
+                e
+            }
+        }),
+        Answer::Rlimit { resource, soft, hard } => rlimit(pid, *resource, *soft, *hard),
+    }
+}
+
+fn write_proc(pid: i32, file: &str, text: &str) -> Result<()> {
+    let path = PathBuf::from(format!("/proc/{pid}/{file}"));
+    let broken = |e: Errno| Error::os(format!("write {file} of the container's init"), e).with_path(&path);
+    let fd = open(&path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).map_err(broken)?;
+    // These files take one write or none.
+    match write(&fd, text.as_bytes()).map_err(broken)? {
+        n if n == text.len() => Ok(()),
+        _ => Err(broken(Errno::IO)),
+    }
+}
+
+fn id_maps(pid: i32, uid: &str, gid: &str, deny_setgroups: bool) -> Result<()> {
+    if deny_setgroups {
+        write_proc(pid, "setgroups", "deny")?;
+    }
+    map(pid, "uid_map", uid, "newuidmap")?;
+    map(pid, "gid_map", gid, "newgidmap")
+}
+
+/// Writes a map directly; what an unprivileged caller may not write itself goes through the setuid programs of shadow.
+fn map(pid: i32, file: &str, lines: &str, program: &str) -> Result<()> {
+    let direct = write_proc(pid, file, lines);
+    match direct {
+        Err(e) if e.errno() == Some(libc::EPERM) && rustix::process::geteuid().as_raw() != 0 => {
+            with_program(pid, lines, program)
+        }
+        other => other.map_err(|e| {
+            if e.errno() == Some(libc::EPERM) {
+                e.with_hint("the host ids of a mapping must belong to the caller")
+            } else {
+                e
+            }
+        }),
+    }
+}
+
+/// Where distributions install the programs; never a search path that somebody else sets.
+const PLACES: [&str; 2] = ["/usr/bin", "/usr/sbin"];
+
+fn with_program(pid: i32, lines: &str, program: &str) -> Result<()> {
+    let found = PLACES.iter().find_map(|dir| {
+        let dir = open(*dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        openat(&dir, program, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()
+    });
+    let missing = || {
+        Error::new(ErrorKind::Unsupported, format!("map more than one's own id: {program} is not installed"))
+            .with_code("newidmap-missing")
+            .with_hint("install the package uidmap (shadow) and give the user ranges in /etc/subuid and /etc/subgid")
+    };
+    found.ok_or_else(missing)?;
+    let path = PLACES.iter().map(|dir| format!("{dir}/{program}")).find(|p| rustix::fs::statat(CWD, p, rustix::fs::AtFlags::empty()).is_ok());
+    let path = path.ok_or_else(missing)?;
+    let mut args = vec![path.clone(), pid.to_string()];
+    args.extend(lines.split_whitespace().map(str::to_owned));
+    super::hook::run_program(&path, &args, &[], "/")
+}
+
+fn rlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<()> {
+    let resource = RESOURCES
+        .iter()
+        .find(|(number, _)| *number == resource)
+        .map(|(_, r)| *r)
+        .ok_or_else(|| Error::new(ErrorKind::InvalidSpec, "the resource limit is not known"))?;
+    let value = |n: u64| (n != u64::MAX).then_some(n);
+    let limit = Rlimit { current: value(soft), maximum: value(hard) };
+    prlimit(Pid::from_raw(pid), resource, limit).map(|_| ()).map_err(|e| {
+        let e = Error::os("set a resource limit", e);
+        if e.errno() == Some(libc::EPERM) { e.with_hint("raising a hard limit needs CAP_SYS_RESOURCE") } else { e }
+    })
+}
+
+/// The kernel's numbers (asm-generic/resource.h).
+const RESOURCES: [(u32, Resource); 16] = [
+    (0, Resource::Cpu),
+    (1, Resource::Fsize),
+    (2, Resource::Data),
+    (3, Resource::Stack),
+    (4, Resource::Core),
+    (5, Resource::Rss),
+    (6, Resource::Nproc),
+    (7, Resource::Nofile),
+    (8, Resource::Memlock),
+    (9, Resource::As),
+    (10, Resource::Locks),
+    (11, Resource::Sigpending),
+    (12, Resource::Msgqueue),
+    (13, Resource::Nice),
+    (14, Resource::Rtprio),
+    (15, Resource::Rttime),
+];

@@ -1,0 +1,266 @@
+//! Makes a container from its plan: directory, cgroup, clone, record, in an order in which a crash at any moment leaves nothing that
+//! `delete --force` cannot find.
+//!
+//! 1. The directory with its lock, and an intent: which cgroup directories will exist.
+//! 2. The cgroup, then the clone. While the child works, the record gets the made cgroup and the child's identity. Until the child
+//!    waits at the gate it dies with us.
+//! 3. The finished record, once the child waits.
+//!
+//! Must not: decide what to do. Tests: `tests` package, lifecycle; crash tests kill it between any two steps.
+
+use super::gate::Gate;
+use super::hook::run_hook;
+use super::session::{Session, Setting};
+use crate::cgroup::{Cgroup, CgroupRecord};
+use crate::container::Container;
+use crate::error::{Error, ErrorKind, Phase, Result};
+use crate::id::ContainerId;
+use crate::plan::create::{Choices, ContainerPlan};
+use crate::plan::hooks::state_text;
+use crate::process::Identity;
+use crate::runtime::{ContainerRecord, Created, Runtime};
+use crate::spec;
+use crate::state::{Lock, NamespaceRecord, Progress, Record, RecordedHooks, Store};
+use crate::stdio::Stdio;
+use crate::validate::{HookPoint, Namespace, ValidHook};
+use rustix::fs::{Mode, OFlags, open};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Creates the container.
+///
+/// # Errors
+/// The step that failed. Nothing of the container is left.
+pub(crate) fn create(
+    runtime: &Runtime,
+    id: &ContainerId,
+    plan: ContainerPlan,
+    stdio: Stdio,
+    choices: Choices,
+    rootless: bool,
+) -> Result<Created> {
+    let store = Store::open(runtime.root(), true)?;
+    let mut record = intent(id, &plan, &choices, rootless)?;
+    let lock = store.create(id)?;
+    let mut cgroup = None;
+    match launch(runtime, &lock, plan, stdio, &mut record, &mut cgroup) {
+        Ok((pidfd, io)) => {
+            let container = Container::made(runtime, (*lock).clone(), record, cgroup, pidfd);
+            Ok(Created { container, io })
+        }
+        Err(error) => Err(undo(runtime, &record, lock, cgroup, error)),
+    }
+}
+
+fn launch(
+    runtime: &Runtime,
+    lock: &Lock,
+    mut plan: ContainerPlan,
+    stdio: Stdio,
+    record: &mut ContainerRecord,
+    made: &mut Option<Cgroup>,
+) -> Result<(OwnedFd, crate::stdio::Io)> {
+    let watch = runtime.watch();
+    watch.step(Phase::State, "write the intent", || lock.write_record(record))?;
+    let mut streams = stdio.open()?;
+    let cgroup = watch.step(Phase::Cgroup, "make the cgroup", || plan.cgroup.make().map_err(Error::from))?;
+    record.cgroup = Some(cgroup.record());
+    let cgroup = &*made.insert(cgroup);
+
+    let mut slots = streams.take(plan.streams);
+    slots.extend(plan.joins.iter().copied().zip(cgroup.joins()?));
+    if let Some(slot) = plan.gate {
+        slots.push((slot, Gate::bind(lock.as_fd())?));
+    }
+    if let Some(slot) = plan.hook_output {
+        let null = open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty())
+            .map_err(|e| Error::os("open the null device", e).with_path("/dev/null").in_phase(Phase::Hooks))?;
+        slots.push((slot, null));
+    }
+    if let Some(filter) = &plan.filter {
+        lock.write_filter(&filter.program)?;
+        record.filter_flags = Some(filter.flags);
+    }
+    let setting = Setting {
+        cgroup: Some(cgroup),
+        init: None,
+        slots,
+        preserve: plan.preserve,
+        forget: runtime.forget(),
+        program: plan.valid.process.args.first().cloned().unwrap_or_default(),
+    };
+    let script = std::mem::take(&mut plan.script);
+    let mut session = Session::begin(script, setting, &watch)?;
+    record.steps = session.wordings(session.after_gate());
+    if !session.has_second_clone() {
+        record.init = Some(session.identity().clone());
+        watch.step(Phase::State, "record the init", || lock.write_record(record))?;
+    }
+    session.beside()?;
+    watch
+        .step(Phase::Process, "wait for the init", || {
+            session.until_waiting(&mut |identity| runtime_hooks(runtime, &plan, identity))
+        })
+        .map_err(|e| name_oom(e, cgroup))?;
+    let identity = session.identity().clone();
+    for namespace in &mut record.namespaces {
+        namespace.ino = namespace_inode(identity.pid, &namespace.kind);
+    }
+    record.init = Some(identity);
+    record.progress = Progress::Created;
+    watch.step(Phase::State, "write the record", || lock.write_record(record))?;
+    streams.deliver(session.take_console())?;
+    if plan.gate.is_none() {
+        watch.step(Phase::Exec, "execute the program", || session.release()).map_err(|e| name_oom(e, cgroup))?;
+    }
+    let (identity, pidfd) = session.finish()?;
+    if plan.gate.is_none() {
+        let hooks: Vec<spec::Hook> = record.hooks.poststart.clone();
+        if let Err(error) = poststart(runtime, record, &hooks, &identity) {
+            let _ = crate::process::send_signal(pidfd.as_fd(), libc::SIGKILL);
+            let _ = crate::process::wait_exit(pidfd.as_fd(), None);
+            let _ = crate::process::exit_status(pidfd.as_fd(), std::time::Duration::ZERO);
+            return Err(error);
+        }
+    }
+    Ok((pidfd, streams.io))
+}
+
+fn intent(id: &ContainerId, plan: &ContainerPlan, choices: &Choices, rootless: bool) -> Result<ContainerRecord> {
+    let mut record: ContainerRecord = Record::new(id, plan.bundle.clone(), plan.rootfs.clone());
+    record.oci_version.clone_from(&plan.valid.spec.oci_version);
+    record.annotations.clone_from(&plan.valid.spec.annotations);
+    record.process.clone_from(&plan.valid.spec.process);
+    record.hooks = RecordedHooks {
+        start_container: hooks(&plan.valid.hooks, HookPoint::StartContainer),
+        poststart: hooks(&plan.valid.hooks, HookPoint::Poststart),
+        poststop: hooks(&plan.valid.hooks, HookPoint::Poststop),
+    };
+    record.namespaces = plan
+        .valid
+        .namespaces
+        .iter()
+        .map(|(kind, namespace, _)| NamespaceRecord {
+            kind: crate::container::namespace_file(kind).to_owned(),
+            ino: 0,
+            joined: matches!(namespace, Namespace::Join(_)),
+        })
+        .collect();
+    record.cgroup = Some(CgroupRecord::intent(&plan.cgroup)?);
+    record.rootless = rootless;
+    record.no_pivot = choices.no_pivot;
+    record.no_new_keyring = choices.no_new_keyring;
+    record.terminal = plan.valid.process.terminal;
+    Ok(record)
+}
+
+fn hooks(all: &[ValidHook], point: HookPoint) -> Vec<spec::Hook> {
+    all.iter()
+        .filter(|hook| hook.point == point)
+        .map(|hook| {
+            let mut plain = spec::Hook::default();
+            plain.path = hook.path.to_string_lossy().into_owned();
+            plain.args.clone_from(&hook.args);
+            plain.env.clone_from(&hook.env);
+            plain.timeout = hook.timeout.and_then(|t| i64::try_from(t.as_secs()).ok());
+            plain
+        })
+        .collect()
+}
+
+/// prestart and createRuntime: in the runtime's namespaces, after the root is assembled and before it becomes `/`.
+fn runtime_hooks(runtime: &Runtime, plan: &ContainerPlan, identity: &Identity) -> Result<()> {
+    let (head, tail) = state_text(&plan.id, "creating", &plan.bundle, &plan.valid.spec.annotations)?;
+    let state = format!("{head}{}{tail}", identity.pid);
+    let bundle = plan.bundle.to_string_lossy();
+    for point in [HookPoint::Prestart, HookPoint::CreateRuntime] {
+        for (index, hook) in hooks(&plan.valid.hooks, point).iter().enumerate() {
+            let pointer = format!("/hooks/{}/{index}", point.name());
+            runtime.watch().step(Phase::Hooks, &pointer, || {
+                run_hook(hook, &pointer, state.as_bytes(), &bundle, runtime.hook_environment())
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// poststart: after the program was executed, before the caller hears of it.
+///
+/// # Errors
+/// The first hook that fails; the rest is not run (runtime.md, "Lifecycle", 9).
+pub(crate) fn poststart(
+    runtime: &Runtime,
+    record: &ContainerRecord,
+    hooks: &[spec::Hook],
+    identity: &Identity,
+) -> Result<()> {
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    let (head, tail) = state_text(&record.id, "running", &record.bundle, &record.annotations)?;
+    let state = format!("{head}{}{tail}", identity.pid);
+    let bundle = record.bundle.to_string_lossy();
+    for (index, hook) in hooks.iter().enumerate() {
+        let pointer = format!("/hooks/poststart/{index}");
+        run_hook(hook, &pointer, state.as_bytes(), &bundle, runtime.hook_environment())?;
+    }
+    Ok(())
+}
+
+/// poststop: after the container is gone. Every hook runs; a failure is only told (runtime.md, "Lifecycle", 13).
+pub(crate) fn poststop(runtime: &Runtime, record: &ContainerRecord) -> Vec<Error> {
+    if record.hooks.poststop.is_empty() {
+        return Vec::new();
+    }
+    let (head, tail) = match state_text(&record.id, "stopped", &record.bundle, &record.annotations) {
+        Ok(text) => text,
+        Err(error) => return vec![error],
+    };
+    let state = format!("{head}0{tail}");
+    let bundle = record.bundle.to_string_lossy();
+    let run = |(index, hook): (usize, &spec::Hook)| {
+        let pointer = format!("/hooks/poststop/{index}");
+        run_hook(hook, &pointer, state.as_bytes(), &bundle, runtime.hook_environment()).err()
+    };
+    record.hooks.poststop.iter().enumerate().filter_map(run).collect()
+}
+
+/// Takes away in reverse what exists. The first error is the one to tell; what goes wrong here is added to it.
+fn undo(
+    runtime: &Runtime,
+    record: &ContainerRecord,
+    lock: Lock,
+    cgroup: Option<Cgroup>,
+    error: Error,
+) -> Error {
+    let mut error = error;
+    if let Some(cgroup) = cgroup {
+        // Processes that a hook left in it die with it; those of others are never in it, for it was empty or ours.
+        let gone = cgroup.kill_all().and_then(|()| cgroup.remove());
+        if let Err(e) = gone {
+            error = error.with_warning(format!("remove the cgroup: {e}"));
+        }
+    }
+    for failed in poststop(runtime, record) {
+        error = error.with_warning(failed.to_string());
+    }
+    if let Err(e) = lock.remove() {
+        error = error.with_warning(e.to_string());
+    }
+    error
+}
+
+/// An init that the kernel killed for its memory has a known cause, which engines look for by these words.
+fn name_oom(error: Error, cgroup: &Cgroup) -> Error {
+    if error.code() == "init-died" && cgroup.oom_kills().is_ok_and(|kills| kills.is_some_and(|n| n > 0)) {
+        return Error::new(ErrorKind::Kernel, "container init was OOM-killed (memory limit too low?)")
+            .at("/linux/resources/memory/limit")
+            .in_phase(Phase::Process)
+            .with_code("init-oom-killed");
+    }
+    error
+}
+
+/// Inode of a namespace of our child; 0 when it cannot be read, which is what an unprivileged runtime gets for a non-dumpable child.
+fn namespace_inode(pid: i32, file: &str) -> u64 {
+    rustix::fs::stat(format!("/proc/{pid}/ns/{file}")).map_or(0, |stat| stat.st_ino)
+}

@@ -1,0 +1,300 @@
+//! One clone and the conversation with the child up to the gate.
+//!
+//! The order is the start-up protocol of `ARCHITECTURE.md`. Anything unexpected kills the child; the session owns it until it has passed
+//! the gate or waits there, and a dropped session leaves no process behind.
+//!
+//! Must not: decide what to do, write records. Tests: every container of the `tests` package.
+
+use super::channel::{Channel, Event};
+use super::explain;
+use super::open::open_all;
+use crate::cgroup::Cgroup;
+use crate::error::{Error, ErrorKind, Phase, Result};
+use crate::observe::Watch;
+use crate::plan::script::{Answer, Planned, Script};
+use crate::process::{self, Identity};
+use crate::state::StepRecord;
+use crate::sys::clone::clone_walker;
+use coracle_init::Memory;
+use coracle_init::program::{Program, Slot};
+use coracle_init::wire::{Kind, Message};
+use nix::sys::signal::{SigSet, SigmaskHow};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// How long a child may take for its first word. It only has to close descriptors before it; a frozen cgroup is what makes it silent.
+const FIRST_WORD: Duration = Duration::from_secs(20);
+
+/// What a script is run with.
+#[derive(Debug, Default)]
+pub(crate) struct Setting<'a> {
+    /// The cgroup that the child enters.
+    pub(crate) cgroup: Option<&'a Cgroup>,
+    /// pidfd of the init whose namespaces an exec joins.
+    pub(crate) init: Option<BorrowedFd<'a>>,
+    /// Slots that are already open.
+    pub(crate) slots: Vec<(Slot, OwnedFd)>,
+    /// Descriptors `3..3+preserve` stay open at their numbers.
+    pub(crate) preserve: u32,
+    /// Address ranges of this process that the waiting child gives back.
+    pub(crate) forget: Vec<(usize, usize)>,
+    /// `args[0]`, for messages.
+    pub(crate) program: String,
+}
+
+/// A child between its clone and its program.
+#[derive(Debug)]
+pub(crate) struct Session {
+    channel: Channel,
+    pidfd: OwnedFd,
+    identity: Identity,
+    console: Option<OwnedFd>,
+    arena: Vec<u8>,
+    script: Script,
+    program: String,
+    alive: bool,
+}
+
+/// Restores this thread's signal mask.
+struct Mask(SigSet);
+
+impl Mask {
+    fn block_all() -> Result<Self> {
+        SigSet::all()
+            .thread_swap_mask(SigmaskHow::SIG_SETMASK)
+            .map(Self)
+            .map_err(|e| Error::os("block signals", std::io::Error::from(e)))
+    }
+}
+
+impl Drop for Mask {
+    fn drop(&mut self) {
+        // Cannot fail: the set came from the kernel.
+        let _ = self.0.thread_set_mask();
+    }
+}
+
+impl Session {
+    /// Opens what the script names and clones.
+    ///
+    /// # Errors
+    /// What cannot be opened, or the kernel's refusal of the clone.
+    pub(crate) fn begin(script: Script, setting: Setting<'_>, watch: &Watch<'_>) -> Result<Self> {
+        let mut opened = watch.step(Phase::Mounts, "open sources", || {
+            open_all(&script.opens, setting.cgroup, setting.init)
+        })?;
+        opened.extend(setting.slots);
+        let numbered = script.steps.iter().zip(0_u32..).map(|(planned, n)| (n, &planned.what));
+        let numbered: Vec<_> = numbered.collect();
+        let arena = script.arena.clone().finish(numbered.into_iter(), u32::from(script.slots()), script.words)?;
+        let mut slots = vec![-1; usize::from(script.slots())];
+        for (slot, fd) in &opened {
+            if let Some(place) = slots.get_mut(usize::from(slot.0)) {
+                *place = fd.as_raw_fd();
+            }
+        }
+        let mut words = vec![0_usize; usize::try_from(script.words).unwrap_or(0)];
+        let (channel, theirs) = Channel::pair()?;
+        let preserved = 3..3_i32.saturating_add_unsigned(setting.preserve);
+        let mut kept: Vec<i32> = (0..3).chain(preserved).chain(slots.iter().copied().filter(|fd| *fd >= 0)).collect();
+        kept.push(theirs.as_raw_fd());
+        kept.sort_unstable();
+        kept.dedup();
+        let memory = Memory {
+            slots: &mut slots,
+            words: &mut words,
+            report: theirs.as_raw_fd(),
+            kept: &kept,
+            forget: &setting.forget,
+        };
+        let into = setting.cgroup.filter(|_| script.into_cgroup).and_then(Cgroup::into_cgroup_fd);
+        let mask = Mask::block_all()?;
+        let cloned = watch.step(Phase::Namespaces, "clone", || {
+            clone_walker(script.clone_flags, into, &arena, memory).map_err(|e| clone_failure(e, script.clone_flags))
+        });
+        drop(mask);
+        let (pid, pidfd) = cloned?;
+        drop(theirs);
+        drop(opened);
+        let mut session = Self {
+            channel,
+            identity: Identity { pid, pidfs_ino: None, start_time: None },
+            pidfd,
+            console: None,
+            arena,
+            script,
+            program: setting.program,
+            alive: true,
+        };
+        session.identity = Identity::of(pid, session.pidfd.as_fd())?;
+        Ok(session)
+    }
+
+    /// The child as it can be found again.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+
+    /// Whether a second clone will change the identity.
+    pub(crate) fn has_second_clone(&self) -> bool {
+        use coracle_init::program::Step;
+        self.script.steps.iter().any(|s| matches!(s.what, Step::SecondClone { .. }))
+    }
+
+    /// Wordings of the steps from number `from` on.
+    pub(crate) fn wordings(&self, from: u32) -> Vec<StepRecord> {
+        let Ok(program) = Program::new(&self.arena) else { return Vec::new() };
+        (from..program.len()).filter_map(|n| explain::wording(&self.script, &program, n)).collect()
+    }
+
+    /// Number of the step after the gate.
+    pub(crate) fn after_gate(&self) -> u32 {
+        use coracle_init::program::Step;
+        let at = self.script.steps.iter().position(|s| matches!(s.what, Step::Gate { .. } | Step::Hold));
+        at.and_then(|n| u32::try_from(n).ok()).map_or(0, |n| n.saturating_add(1))
+    }
+
+    /// Does what the child does not wait for; before it may pass the gate.
+    ///
+    /// # Errors
+    /// The first thing that cannot be done.
+    pub(crate) fn beside(&self) -> Result<()> {
+        self.answer_all(&self.script.beside)
+    }
+
+    /// Listens until the child waits at the gate (or, without one, has executed its program). `root_ready` runs the runtime-side hooks with
+    /// the pid.
+    ///
+    /// # Errors
+    /// What the child reports, what a hook reports, or that the child died. The child is gone then.
+    pub(crate) fn until_waiting(&mut self, root_ready: &mut dyn FnMut(&Identity) -> Result<()>) -> Result<()> {
+        let first = Instant::now().checked_add(FIRST_WORD);
+        let mut deadline = if self.script.answers.is_empty() { None } else { first };
+        loop {
+            let event = self.channel.recv(deadline, Some(self.pidfd.as_fd())).map_err(silent)?;
+            deadline = None;
+            let Event::Message { message, fds } = event else { return self.ended() };
+            match message.kind {
+                Kind::Born => {
+                    self.answer_all(&self.script.answers)?;
+                    self.channel.send(&Message::plain(Kind::Go), &[])?;
+                }
+                Kind::Stage => self.second(&message, fds)?,
+                Kind::RootReady => {
+                    root_ready(&self.identity)?;
+                    self.channel.send(&Message::plain(Kind::HooksDone), &[])?;
+                }
+                Kind::Console => self.console = fds.into_iter().next(),
+                Kind::Waiting => return Ok(()),
+                Kind::Failed => return Err(self.explain(&message)),
+                _ => return Err(unexpected(&message)),
+            }
+        }
+    }
+
+    /// Lets a child that waits at `Hold` go on and listens until it has executed its program.
+    ///
+    /// # Errors
+    /// What the child reports. The child is gone then.
+    pub(crate) fn release(&mut self) -> Result<()> {
+        self.channel.send(&Message::plain(Kind::Go), &[])?;
+        loop {
+            let event = self.channel.recv(None, Some(self.pidfd.as_fd()))?;
+            let Event::Message { message, .. } = event else { return self.ended() };
+            match message.kind {
+                Kind::Taken => {}
+                Kind::Failed => return Err(self.explain(&message)),
+                _ => return Err(unexpected(&message)),
+            }
+        }
+    }
+
+    /// The terminal's master, when the child made one.
+    pub(crate) fn take_console(&mut self) -> Option<OwnedFd> {
+        self.console.take()
+    }
+
+    /// Gives the child up: it lives on, and its pidfd is the caller's.
+    pub(crate) fn finish(mut self) -> Result<(Identity, OwnedFd)> {
+        self.alive = false;
+        let pidfd =
+            self.pidfd.try_clone().map_err(|e| Error::os("duplicate a process descriptor", e))?;
+        Ok((self.identity.clone(), pidfd))
+    }
+
+    /// The report channel is closed: the program was executed, or the child died on the way.
+    fn ended(&self) -> Result<()> {
+        if process::has_exited(self.pidfd.as_fd())? && self.identity.never_executed() {
+            return Err(Error::new(ErrorKind::Kernel, "start the container: its init was killed before the program ran")
+                .with_code("init-died")
+                .in_phase(Phase::Process));
+        }
+        Ok(())
+    }
+
+    fn second(&mut self, message: &Message, fds: Vec<OwnedFd>) -> Result<()> {
+        let pidfd = fds.into_iter().next().ok_or_else(|| unexpected(message))?;
+        let pid = process::pid_of(pidfd.as_fd())?;
+        let stage = std::mem::replace(&mut self.pidfd, pidfd);
+        self.identity = Identity::of(pid, self.pidfd.as_fd())?;
+        // The first process has nothing left to do but to end; reaped so that it leaves no zombie in the host's process.
+        process::wait_exit(stage.as_fd(), None)?;
+        process::exit_status(stage.as_fd(), Duration::ZERO)?;
+        Ok(())
+    }
+
+    fn answer_all(&self, answers: &[Planned<Answer>]) -> Result<()> {
+        for planned in answers {
+            super::answer::answer(&planned.what, self.identity.pid).map_err(|e| {
+                let e = e.in_phase(planned.phase);
+                if planned.pointer.is_empty() { e } else { e.at(planned.pointer.clone()) }
+            })?;
+        }
+        Ok(())
+    }
+
+    fn explain(&self, message: &Message) -> Error {
+        let wording =
+            Program::new(&self.arena).ok().and_then(|p| explain::wording(&self.script, &p, message.step));
+        explain::failure(message, wording.as_ref(), &self.program)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.alive {
+            // Ours until it is given up: killed and reaped, so that a failed start leaves nothing.
+            let _ = process::send_signal(self.pidfd.as_fd(), libc::SIGKILL);
+            let _ = process::wait_exit(self.pidfd.as_fd(), Instant::now().checked_add(FIRST_WORD));
+            let _ = process::exit_status(self.pidfd.as_fd(), Duration::ZERO);
+        }
+    }
+}
+
+fn silent(error: Error) -> Error {
+    if error.kind() == ErrorKind::Timeout {
+        error.with_hint("the cgroup may be frozen, or threaded").in_phase(Phase::Cgroup)
+    } else {
+        error
+    }
+}
+
+fn unexpected(message: &Message) -> Error {
+    Error::new(ErrorKind::Io, format!("receive from the container's init: unexpected {:?}", message.kind))
+        .with_code("wire-order")
+}
+
+fn clone_failure(errno: rustix::io::Errno, flags: u64) -> Error {
+    let error = Error::os("clone the container's init", errno).with_code("clone").in_phase(Phase::Namespaces);
+    let user = flags & 0x1000_0000 != 0;
+    match errno {
+        rustix::io::Errno::NOSYS => error.with_hint("clone3 is missing: coracle needs Linux 5.10, and no filter that hides it"),
+        rustix::io::Errno::PERM if user => {
+            error.with_hint("user namespaces are forbidden here: see the sysctls kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns and user.max_user_namespaces")
+        }
+        rustix::io::Errno::PERM => error.with_hint("new namespaces need root, or a new user namespace in the configuration"),
+        rustix::io::Errno::NOSPC => error.with_hint("a limit of user.max_*_namespaces is reached, or namespaces are nested too deeply"),
+        _ => error,
+    }
+}

@@ -1,0 +1,431 @@
+//! The plan of a container: every other file of this directory, in the order of time.
+//!
+//! Must not: touch the machine. Tests: golden plans (`tests/plans`).
+
+use super::hooks::{self, StateText};
+use super::namespaces;
+use super::process::{self, Filter, Gate};
+use super::script::{Open, Script};
+use super::{devices, mounts, seccomp};
+use crate::cgroup::devices::{Kind as CgroupDeviceKind, Node as CgroupNode};
+use crate::cgroup::{CgroupPlan, DevicesPlan};
+use crate::error::{Error, ErrorKind, Phase, Result};
+use crate::host::Facts;
+use crate::spec::{IdMapping, Resources};
+use crate::validate::{Clock, DeviceKind, HookPoint, NamespaceKind, ValidSpec};
+use coracle_init::program::{Slot, Step};
+use std::path::{Path, PathBuf};
+
+/// What the caller decides besides the configuration.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Choices {
+    pub(crate) no_pivot: bool,
+    pub(crate) no_new_keyring: bool,
+    /// Descriptors `3..3+n` are handed on.
+    pub(crate) preserve: u32,
+    /// Start at once: no gate that another process could open.
+    pub(crate) at_once: bool,
+    /// Standard streams come in three slots instead of being inherited.
+    pub(crate) streams: bool,
+    /// No cgroup at all.
+    pub(crate) no_cgroup: bool,
+}
+
+/// Everything to create one container.
+#[derive(Clone, Debug)]
+pub(crate) struct ContainerPlan {
+    pub(crate) id: String,
+    pub(crate) bundle: PathBuf,
+    pub(crate) rootfs: PathBuf,
+    pub(crate) script: Script,
+    pub(crate) cgroup: CgroupPlan,
+    /// Slots for the version 1 files that init writes itself to.
+    pub(crate) joins: Vec<Slot>,
+    /// Slot of the gate's socket; none: started at once.
+    pub(crate) gate: Option<Slot>,
+    /// Slots for standard streams.
+    pub(crate) streams: Option<[Slot; 3]>,
+    /// Slot for the output of hooks inside.
+    pub(crate) hook_output: Option<Slot>,
+    /// Kept for later execs.
+    pub(crate) filter: Option<Filter>,
+    pub(crate) preserve: u32,
+    pub(crate) valid: ValidSpec,
+}
+
+/// Plans a container.
+///
+/// # Errors
+/// What is asked for and cannot be had on the machine of `facts`, with its pointer.
+pub(crate) fn plan(
+    id: &str,
+    bundle: &Path,
+    valid: ValidSpec,
+    facts: &Facts,
+    choices: &Choices,
+) -> Result<ContainerPlan> {
+    let rootfs = bundle.join(&valid.root);
+    let user_namespace = valid.namespaces.contains(NamespaceKind::User);
+    if facts.rootless() && !user_namespace {
+        return Err(Error::new(ErrorKind::Unsupported, "an ordinary user can only make containers with a user namespace")
+            .at("/linux/namespaces")
+            .in_phase(Phase::Plan)
+            .with_code("rootless-needs-user-namespace")
+            .with_hint("make the bundle with `spec --rootless`, or run as root"));
+    }
+    let wanted_devices = plan_devices(&valid, facts, user_namespace);
+    let cgroup = plan_cgroup(id, &valid, facts, &wanted_devices, choices)?;
+    let filter = match (&valid.seccomp, valid.spec.linux.as_ref().and_then(|l| l.seccomp.as_ref())) {
+        (Some(_), Some(filter)) => {
+            let hooks = valid.hooks.iter().any(|h| h.point == HookPoint::StartContainer);
+            Some(seccomp::plan(filter, valid.process.no_new_privileges, hooks)?)
+        }
+        _ => None,
+    };
+
+    let mut script = Script::new();
+    let joins = (0..cgroup.directories.iter().filter(|d| d.version == crate::cgroup::layout::Version::V1).count())
+        .map(|_| script.slot())
+        .collect::<Result<Vec<_>>>()?;
+    let around = namespace_surroundings(&valid, facts, &cgroup, joins.clone(), choices);
+    let wanted = process::Wanted {
+        process: &valid.process,
+        pointer: "/process",
+        capabilities: grantable(valid.process.capabilities.unwrap_or_default(), facts, user_namespace),
+        filter: filter.clone(),
+        user_namespace,
+        groups_denied: around.deny_setgroups,
+        keep_groups: false,
+        reset_affinity: true,
+        answers_from_outside: user_namespace
+            || valid.namespaces.joined(NamespaceKind::Pid).is_some()
+            || valid.namespaces.contains(NamespaceKind::Time),
+    };
+    process::plan_answers(&mut script, &wanted);
+    namespaces::plan(&mut script, &valid.namespaces, &around)?;
+
+    let points = HookPoints::of(&valid);
+    let hook_output =
+        if points.create_container || points.start_container { Some(script.slot()?) } else { None };
+    let covers = open_covers(&mut script, &valid, facts)?;
+    let mount_around = mounts::Surroundings {
+        bundle,
+        rootfs: &rootfs,
+        readonly: valid.readonly,
+        propagation: valid.rootfs_propagation,
+        rootless: facts.rootless(),
+        cgroup_namespace: valid.namespaces.contains(NamespaceKind::Cgroup),
+        classic_root: points.runtime_side || points.create_container,
+        cgroups: &facts.cgroup,
+        devices: &wanted_devices,
+    };
+    let mounted = mounts::plan(&mut script, &valid.mounts, &mount_around)?;
+    let terminal = plan_terminal(&mut script, &valid, &mounted)?;
+    if points.runtime_side {
+        script.step("/hooks", Phase::Hooks, Step::RootReady);
+    }
+    let state = StateText { id, bundle, valid: &valid };
+    hooks::plan_inside(&mut script, &state, HookPoint::CreateContainer, hook_output, &bundle.to_string_lossy())?;
+    mounts::plan_readonly(&mut script, &mount_around);
+    let change = if choices.no_pivot { Step::MoveRoot } else { Step::PivotRoot };
+    script.step("", Phase::Rootfs, change);
+    if let Some(propagation) = valid.rootfs_propagation {
+        let flags = mounts::propagation_flag(propagation.kind);
+        let recursive = propagation.recursive;
+        script.step("/linux/rootfsPropagation", Phase::Rootfs, Step::RootPropagation { flags, recursive });
+    }
+    plan_inside(&mut script, &valid, &covers)?;
+    let streams = plan_streams(&mut script, terminal, choices)?;
+    if valid.process.user.uid.get() != 0 || user_namespace {
+        let (uid, gid) = (valid.process.user.uid.get(), valid.process.user.gid.get());
+        script.step("/process/user", Phase::Process, Step::OwnStdio { uid, gid });
+    }
+    let gate = if choices.at_once { None } else { Some(script.slot()?) };
+    let kind = gate.map_or(Gate::Hold, Gate::Socket);
+    process::plan(
+        &mut script,
+        &wanted,
+        kind,
+        &mut |script| hooks::plan_inside(script, &state, HookPoint::StartContainer, hook_output, "/"),
+        choices.preserve,
+    )?;
+    Ok(ContainerPlan {
+        id: id.to_owned(),
+        bundle: bundle.to_path_buf(),
+        rootfs,
+        script,
+        cgroup,
+        joins,
+        gate,
+        streams,
+        hook_output,
+        filter,
+        preserve: choices.preserve,
+        valid,
+    })
+}
+
+struct HookPoints {
+    runtime_side: bool,
+    create_container: bool,
+    start_container: bool,
+}
+
+impl HookPoints {
+    fn of(valid: &ValidSpec) -> Self {
+        let any = |points: &[HookPoint]| valid.hooks.iter().any(|h| points.contains(&h.point));
+        Self {
+            runtime_side: any(&[HookPoint::Prestart, HookPoint::CreateRuntime]),
+            create_container: any(&[HookPoint::CreateContainer]),
+            start_container: any(&[HookPoint::StartContainer]),
+        }
+    }
+}
+
+/// Granting less than asked is what the specification wants for capabilities that cannot be granted.
+pub(crate) fn grantable(
+    sets: crate::validate::CapabilitySets,
+    facts: &Facts,
+    user_namespace: bool,
+) -> crate::validate::CapabilitySets {
+    let have = if user_namespace { u64::MAX } else { facts.capabilities };
+    let mut sets = sets;
+    for set in [
+        &mut sets.bounding,
+        &mut sets.effective,
+        &mut sets.inheritable,
+        &mut sets.permitted,
+        &mut sets.ambient,
+    ] {
+        *set &= have;
+    }
+    sets
+}
+
+fn plan_devices(valid: &ValidSpec, facts: &Facts, user_namespace: bool) -> devices::Wanted {
+    let mut nodes: Vec<devices::Node> = valid
+        .devices
+        .iter()
+        .map(|device| devices::Node {
+            pointer: format!("/linux/devices/{}", device.index),
+            path: device.path.clone(),
+            kind: device.kind,
+            major: device.major,
+            minor: device.minor,
+            mode: device.mode.unwrap_or(0o666),
+            uid: device.uid.unwrap_or_default().get(),
+            gid: device.gid.unwrap_or_default().get(),
+        })
+        .collect();
+    let defaults: Vec<_> =
+        devices::defaults().filter(|default| !nodes.iter().any(|node| node.path == default.path)).collect();
+    nodes.splice(0..0, defaults);
+    let at = |path: &str| valid.mounts.iter().find(|m| m.destination == path);
+    let dev = match at("/dev") {
+        Some(mount) if mount.options.is_bind() => devices::DevMount::Bind,
+        Some(mount) if mount.kind == "tmpfs" && !mount.options.remount => devices::DevMount::Tmpfs,
+        _ => devices::DevMount::Plain,
+    };
+    devices::Wanted {
+        nodes,
+        dev,
+        proc_mounted: at("/proc").is_some(),
+        pts_mounted: at("/dev/pts").is_some(),
+        bind_nodes: user_namespace || !facts.initial_user_namespace,
+        rootless: facts.rootless(),
+    }
+}
+
+fn plan_cgroup(
+    id: &str,
+    valid: &ValidSpec,
+    facts: &Facts,
+    devices: &devices::Wanted,
+    choices: &Choices,
+) -> Result<CgroupPlan> {
+    if choices.no_cgroup {
+        return Ok(CgroupPlan { directories: Vec::new(), writes: Vec::new(), devices: DevicesPlan::Unrestricted });
+    }
+    let none = Resources::default();
+    let resources = valid.spec.linux.as_ref().and_then(|l| l.resources.as_ref()).unwrap_or(&none);
+    let nodes: Vec<CgroupNode> = devices
+        .nodes
+        .iter()
+        .filter_map(|node| {
+            let kind = match node.kind {
+                DeviceKind::Char => CgroupDeviceKind::Char,
+                DeviceKind::Block => CgroupDeviceKind::Block,
+                DeviceKind::Fifo => return None,
+            };
+            Some(CgroupNode { kind, major: node.major, minor: node.minor })
+        })
+        .collect();
+    let rootless = facts.rootless() || !facts.initial_user_namespace;
+    CgroupPlan::new(&facts.cgroup, valid.cgroups_path.as_deref(), id, resources, &nodes, rootless).map_err(|refusal| {
+        Error::new(ErrorKind::Unsupported, refusal.reason)
+            .at(refusal.pointer)
+            .in_phase(Phase::Cgroup)
+            .with_code("cgroup-refused")
+    })
+}
+
+fn namespace_surroundings(
+    valid: &ValidSpec,
+    facts: &Facts,
+    cgroup: &CgroupPlan,
+    joins: Vec<Slot>,
+    choices: &Choices,
+) -> namespaces::Surroundings {
+    let linux = valid.spec.linux.as_ref();
+    let new_user = valid.namespaces.is_new(NamespaceKind::User);
+    let (uids, gids) = linux.map_or((&[][..], &[][..]), |l| (&l.uid_mappings[..], &l.gid_mappings[..]));
+    // The kernel lets an unprivileged process write only its own id, and gid_map only once setgroups is denied; longer maps go through
+    // newgidmap, which is privileged.
+    let deny_setgroups = new_user && facts.rootless() && gids.iter().map(|m| u64::from(m.size)).sum::<u64>() == 1;
+    let has_v2 = cgroup.directories.iter().any(|d| d.version == crate::cgroup::layout::Version::V2);
+    namespaces::Surroundings {
+        rootless: facts.rootless(),
+        kernel: facts.kernel,
+        maps: new_user.then(|| (map_lines(uids), map_lines(gids))),
+        deny_setgroups,
+        root_is_mapped: !new_user || uids.iter().any(|m| m.container_id.get() == 0),
+        time_offsets: (!valid.time_offsets.is_empty()).then(|| {
+            let line = |o: &crate::validate::ClockOffset| {
+                let clock = match o.clock {
+                    Clock::Monotonic => "monotonic",
+                    Clock::Boottime => "boottime",
+                };
+                format!("{clock} {} {}\n", o.secs, o.nanosecs)
+            };
+            valid.time_offsets.iter().map(line).collect()
+        }),
+        into_cgroup: has_v2,
+        v2_alone: has_v2 && joins.is_empty(),
+        cgroup_joins: joins,
+        keep_keyring: choices.no_new_keyring,
+    }
+}
+
+fn map_lines(mappings: &[IdMapping]) -> String {
+    mappings.iter().map(|m| format!("{} {} {}\n", m.container_id, m.host_id, m.size)).collect()
+}
+
+/// What masks are made of: clones of the host's null device and of one empty directory.
+struct Covers {
+    null: Slot,
+    empty: Slot,
+}
+
+fn open_covers(script: &mut Script, valid: &ValidSpec, facts: &Facts) -> Result<Option<Covers>> {
+    if valid.spec.linux.as_ref().is_none_or(|l| l.masked_paths.is_empty()) {
+        return Ok(None);
+    }
+    let pointer = "/linux/maskedPaths";
+    let null = if facts.rootless() {
+        let out = script.slot()?;
+        let path = script.str("/dev/null")?;
+        let step = Step::OpenHostTree { path, recursive: false, nofollow: true, out };
+        script.step(pointer, Phase::Rootfs, step);
+        out
+    } else {
+        script.open(pointer, Phase::Rootfs, |slot| Open::Null { slot })?
+    };
+    let empty = script.slot()?;
+    let fstype = script.str("tmpfs")?;
+    // An Ubuntu 20.04 kernel refuses a tmpfs of one inode.
+    let options = script.arena.list(["nr_inodes=2", "mode=755"])?;
+    script.step(
+        pointer,
+        Phase::Rootfs,
+        Step::NewFs { fstype, source: fstype, options, attrs: mounts::ATTRS_EMPTY, out: empty },
+    );
+    Ok(Some(Covers { null, empty }))
+}
+
+fn plan_terminal(script: &mut Script, valid: &ValidSpec, mounted: &mounts::Mounted) -> Result<Option<Slot>> {
+    if !valid.process.terminal {
+        return Ok(None);
+    }
+    let devpts = mounted.devpts.ok_or_else(|| {
+        Error::new(ErrorKind::InvalidSpec, "a terminal needs a devpts mounted on /dev/pts")
+            .at("/process/terminal")
+            .in_phase(Phase::Terminal)
+            .with_code("terminal-without-devpts")
+    })?;
+    let out = script.slot()?;
+    let (rows, cols) = valid.process.console_size.unwrap_or((0, 0));
+    script.step(
+        "/process/terminal",
+        Phase::Terminal,
+        Step::Terminal {
+            devpts,
+            rows_cols: (u64::from(rows) << 32) | u64::from(cols),
+            owner: terminal_owner(valid.process.user.uid.get()),
+            bind_console: true,
+            out,
+        },
+    );
+    Ok(Some(out))
+}
+
+/// The user owns the terminal; the group stays what devpts gives it (`gid=5`).
+pub(crate) fn terminal_owner(uid: u32) -> u64 {
+    (u64::from(uid) << 32) | u64::from(u32::MAX)
+}
+
+fn plan_streams(script: &mut Script, terminal: Option<Slot>, choices: &Choices) -> Result<Option<[Slot; 3]>> {
+    if let Some(fd) = terminal {
+        script.step("/process/terminal", Phase::Terminal, Step::ControllingTerminal { fd });
+        return Ok(None);
+    }
+    if !choices.streams {
+        return Ok(None);
+    }
+    let slots = [script.slot()?, script.slot()?, script.slot()?];
+    for (fd, target) in slots.into_iter().zip(0..) {
+        script.step("", Phase::Process, Step::InstallDescriptor { fd, target });
+    }
+    Ok(Some(slots))
+}
+
+/// What is done from inside the new root: names, network, sysctls, covered paths.
+fn plan_inside(script: &mut Script, valid: &ValidSpec, covers: &Option<Covers>) -> Result<()> {
+    if let Some(name) = &valid.hostname {
+        let name = script.str(name)?;
+        script.step("/hostname", Phase::Namespaces, Step::Hostname { name });
+    }
+    if let Some(name) = &valid.domainname {
+        let name = script.str(name)?;
+        script.step("/domainname", Phase::Namespaces, Step::Domainname { name });
+    }
+    if valid.namespaces.is_new(NamespaceKind::Network) {
+        script.step("/linux/namespaces", Phase::Namespaces, Step::LoopbackUp);
+    }
+    if !valid.sysctl.is_empty() {
+        let proc = script.slot()?;
+        script.step("/linux/sysctl", Phase::Process, Step::SysctlProc { out: proc });
+        for sysctl in &valid.sysctl {
+            let path = script.str(&sysctl.components.join("/"))?;
+            let value = script.str(&sysctl.value)?;
+            let mut pointer = String::from("/linux/sysctl");
+            crate::spec::push_token(&mut pointer, &sysctl.key);
+            script.step(pointer, Phase::Process, Step::Sysctl { proc, path, value });
+        }
+        script.step("", Phase::Process, Step::Close { fd: proc });
+    }
+    let Some(linux) = valid.spec.linux.as_ref() else { return Ok(()) };
+    for (i, path) in linux.readonly_paths.iter().enumerate() {
+        let path = script.str(path)?;
+        script.step(format!("/linux/readonlyPaths/{i}"), Phase::Rootfs, Step::ReadonlyPath { path });
+    }
+    if let Some(Covers { null, empty }) = *covers {
+        for (i, path) in linux.masked_paths.iter().enumerate() {
+            let path = script.str(path)?;
+            let step = Step::MaskPath { path, null, empty };
+            script.step(format!("/linux/maskedPaths/{i}"), Phase::Rootfs, step);
+        }
+        script.step("", Phase::Rootfs, Step::Close { fd: null });
+        script.step("", Phase::Rootfs, Step::Close { fd: empty });
+    }
+    Ok(())
+}

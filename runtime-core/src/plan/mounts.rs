@@ -1,0 +1,458 @@
+//! The root filesystem and the mounts, in the order in which they are listed.
+//!
+//! Every tree is made or cloned detached, gets all of its attributes there, and is attached by descriptor last: nothing is ever
+//! visible with weaker flags than asked for. Sources on the host are open before the first mount is made; a source below the root
+//! is resolved inside the root when its turn comes, so it sees the mounts before it and can never lead out.
+//!
+//! Must not: look at files. Tests: at the end of this file; golden plans; `tests` package, filesystem and hostile.
+
+use super::devices;
+use super::script::{Open, Script};
+use crate::cgroup::Layout;
+use crate::cgroup::layout::{Hierarchy, Version};
+use crate::error::{Error, ErrorKind, Phase, Result};
+use crate::validate::{MountOptions, Propagation, PropagationKind, ValidMount, superblock};
+use coracle_init::program::{ATTACH_NO_LINKS, ATTACH_ON_PROC, Slot, Step, StrList};
+use std::path::{Path, PathBuf};
+
+/// `MOUNT_ATTR_RDONLY` of mount_setattr(2).
+pub(crate) const ATTR_RDONLY: u64 = 0x1;
+const ATTR_NOSUID: u64 = 0x2;
+const ATTR_NODEV: u64 = 0x4;
+const ATTR_NOEXEC: u64 = 0x8;
+/// Attributes of the empty directory that masks are made of.
+pub(crate) const ATTRS_EMPTY: u64 = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC;
+/// `MS_*` propagation flags of mount(2), which mount_setattr(2) takes too.
+const MS_UNBINDABLE: u64 = 1 << 17;
+pub(crate) const MS_PRIVATE: u64 = 1 << 18;
+pub(crate) const MS_SLAVE: u64 = 1 << 19;
+pub(crate) const MS_SHARED: u64 = 1 << 20;
+
+/// What decides about the mounts besides the list itself.
+#[derive(Debug)]
+pub(crate) struct Surroundings<'a> {
+    /// Absolute path of the bundle: relative bind sources start there.
+    pub(crate) bundle: &'a Path,
+    /// Absolute path of the root filesystem on the host.
+    pub(crate) rootfs: &'a Path,
+    /// `root.readonly`.
+    pub(crate) readonly: bool,
+    /// `rootfsPropagation`; none: unset.
+    pub(crate) propagation: Option<Propagation>,
+    /// The parent cannot clone trees: init does, in its own user namespace.
+    pub(crate) rootless: bool,
+    /// A cgroup namespace of its own.
+    pub(crate) cgroup_namespace: bool,
+    /// Whether hooks look at the rootfs by its host path.
+    pub(crate) classic_root: bool,
+    pub(crate) cgroups: &'a Layout,
+    pub(crate) devices: &'a devices::Wanted,
+}
+
+/// What later parts of the plan need to know of the mounts.
+#[derive(Debug, Default)]
+pub(crate) struct Mounted {
+    /// The devpts instance at `/dev/pts`.
+    pub(crate) devpts: Option<Slot>,
+}
+
+/// Plans the root and all mounts, and the devices with them.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] when a mount cannot be had here; [`ErrorKind::InvalidSpec`] for NUL in strings.
+pub(crate) fn plan(script: &mut Script, mounts: &[ValidMount], around: &Surroundings<'_>) -> Result<Mounted> {
+    let base = base_propagation(around);
+    script.step(
+        "/linux/rootfsPropagation",
+        Phase::Rootfs,
+        Step::Propagation { flags: if base == MS_SHARED { MS_SLAVE } else { base }, recursive: true },
+    );
+    let root = open_host(script, around, "/root/path", Phase::Rootfs, Source::Root)?;
+    let opened = open_sources(script, mounts, around)?;
+
+    // pivot_root(2) refuses a shared root; submounts of a shared root stay the peers that they are.
+    let (propagation, recursive) =
+        if base == MS_SHARED { (MS_PRIVATE, false) } else { (base, true) };
+    tree_attr(script, "/root/path", Phase::Rootfs, root, Attr { propagation, recursive, ..Attr::default() });
+    let place = if around.classic_root { &*around.rootfs.to_string_lossy() } else { "/" };
+    let path = script.str(place)?;
+    script.step("/root/path", Phase::Rootfs, Step::AttachRoot { tree: root, path });
+
+    let mut mounted = Mounted::default();
+    for (mount, source) in mounts.iter().zip(opened) {
+        plan_one(script, mount, source, around, base, &mut mounted)?;
+    }
+    devices::plan_outside_dev(script, around.devices)?;
+    Ok(mounted)
+}
+
+/// Read-only root, after the last mount point was made.
+pub(crate) fn plan_readonly(script: &mut Script, around: &Surroundings<'_>) {
+    if around.readonly {
+        script.step("/root/readonly", Phase::Rootfs, Step::RootReadonly);
+    }
+}
+
+/// Without a word, mounts of the host come in but none go out, which is what runc and crun do.
+fn base_propagation(around: &Surroundings<'_>) -> u64 {
+    around.propagation.map_or(MS_SLAVE, |wanted| propagation_flag(wanted.kind))
+}
+
+/// `MS_*` of a kind of propagation.
+pub(crate) fn propagation_flag(kind: PropagationKind) -> u64 {
+    match kind {
+        PropagationKind::Private => MS_PRIVATE,
+        PropagationKind::Slave => MS_SLAVE,
+        PropagationKind::Shared => MS_SHARED,
+        PropagationKind::Unbindable => MS_UNBINDABLE,
+    }
+}
+
+/// A source on the host.
+enum Source<'s> {
+    Root,
+    Bind { path: PathBuf, recursive: bool },
+    Cgroup { hierarchy: &'s Hierarchy },
+}
+
+fn open_host(
+    script: &mut Script,
+    around: &Surroundings<'_>,
+    pointer: &str,
+    phase: Phase,
+    source: Source<'_>,
+) -> Result<Slot> {
+    let pointer = pointer.to_owned();
+    let nofollow = false;
+    let (path, recursive) = match &source {
+        Source::Root => (around.rootfs.to_path_buf(), true),
+        Source::Bind { path, recursive } => (path.clone(), *recursive),
+        Source::Cgroup { hierarchy } if around.rootless => (PathBuf::from(&hierarchy.mount), true),
+        Source::Cgroup { hierarchy } => {
+            let key = hierarchy.key().to_string();
+            return script.open(pointer, phase, |slot| Open::CgroupTree { hierarchy: key, slot });
+        }
+    };
+    if around.rootless {
+        let out = script.slot()?;
+        let path = script.str(&path.to_string_lossy())?;
+        script.step(pointer, phase, Step::OpenHostTree { path, recursive, nofollow, out });
+        return Ok(out);
+    }
+    script.open(pointer, phase, |slot| match source {
+        Source::Root => Open::Root { path, slot },
+        _ => Open::Tree { path, recursive, nofollow, slot },
+    })
+}
+
+/// Where a mount's tree comes from, once everything on the host is open.
+enum Opened {
+    /// A host tree in this slot.
+    Host(Slot),
+    /// Version 1 hierarchies to bind, by directory name.
+    CgroupTrees(Vec<(String, Slot)>),
+    /// Made when its turn comes.
+    Later,
+}
+
+fn open_sources(script: &mut Script, mounts: &[ValidMount], around: &Surroundings<'_>) -> Result<Vec<Opened>> {
+    mounts
+        .iter()
+        .map(|mount| {
+            let pointer = format!("/mounts/{}/source", mount.index);
+            if let Some(recursive) = mount.options.bind.filter(|_| !mount.options.remount) {
+                if inside_root(around, &around.bundle.join(&mount.source)).is_some() {
+                    return Ok(Opened::Later);
+                }
+                let path = around.bundle.join(&mount.source);
+                let source = Source::Bind { path, recursive };
+                return open_host(script, around, &pointer, Phase::Mounts, source).map(Opened::Host);
+            }
+            if mount.kind == "cgroup" && !around.cgroup_namespace {
+                return open_cgroup_sources(script, mount, around);
+            }
+            Ok(Opened::Later)
+        })
+        .collect()
+}
+
+fn open_cgroup_sources(script: &mut Script, mount: &ValidMount, around: &Surroundings<'_>) -> Result<Opened> {
+    let pointer = format!("/mounts/{}", mount.index);
+    let legacy = legacy_hierarchies(around.cgroups);
+    if !legacy.is_empty() {
+        let trees = legacy.iter().map(|hierarchy| {
+            let slot = open_host(script, around, &pointer, Phase::Cgroup, Source::Cgroup { hierarchy })?;
+            Ok((directory_name(hierarchy), slot))
+        });
+        return trees.collect::<Result<_>>().map(Opened::CgroupTrees);
+    }
+    // Without a cgroup namespace `/proc/self/cgroup` shows the host's path, so the whole tree has to be there. A clone of the host's mount
+    // instead of a new one: mounting cgroup2 from the initial cgroup namespace waits for an RCU grace period.
+    let hierarchy = around.cgroups.hierarchies.iter().find(|h| h.version == Version::V2).ok_or_else(|| {
+        Error::new(ErrorKind::Unsupported, "mount cgroups: this host has no cgroup hierarchy")
+            .at(pointer.clone())
+            .in_phase(Phase::Cgroup)
+            .with_code("cgroup-absent")
+    })?;
+    let source =
+        Source::Bind { path: PathBuf::from(&hierarchy.mount), recursive: false };
+    open_host(script, around, &pointer, Phase::Cgroup, source).map(Opened::Host)
+}
+
+fn legacy_hierarchies(layout: &Layout) -> Vec<&Hierarchy> {
+    layout.hierarchies.iter().filter(|h| h.version == Version::V1).collect()
+}
+
+fn directory_name(hierarchy: &Hierarchy) -> String {
+    Path::new(&hierarchy.mount).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+/// The part of a source that lies below the rootfs by its text.
+fn inside_root(around: &Surroundings<'_>, source: &Path) -> Option<String> {
+    let rest = source.strip_prefix(around.rootfs).ok()?;
+    Some(format!("/{}", rest.to_string_lossy()))
+}
+
+#[derive(Default)]
+struct Attr {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    recursive: bool,
+}
+
+fn tree_attr(script: &mut Script, pointer: &str, phase: Phase, tree: Slot, attr: Attr) {
+    let Attr { set, clear, propagation, recursive } = attr;
+    if set | clear | propagation != 0 {
+        let step = Step::TreeAttr { tree, set, clear, propagation, recursive, userns: Slot::NONE };
+        script.step(pointer.to_owned(), phase, step);
+    }
+}
+
+fn plan_one(
+    script: &mut Script,
+    mount: &ValidMount,
+    opened: Opened,
+    around: &Surroundings<'_>,
+    base: u64,
+    mounted: &mut Mounted,
+) -> Result<()> {
+    let flags = &mount.options;
+    if flags.remount {
+        return plan_remount(script, mount);
+    }
+    let pointer = format!("/mounts/{}", mount.index);
+    match opened {
+        Opened::Host(tree) => bind(script, mount, tree, base),
+        Opened::CgroupTrees(trees) => plan_legacy_cgroups(script, mount, Some(trees), around),
+        Opened::Later if flags.bind.is_some() => {
+            let inner = inside_root(around, &around.bundle.join(&mount.source)).unwrap_or_default();
+            let path = script.str(&inner)?;
+            let out = script.slot()?;
+            let step = Step::OpenInnerTree {
+                path,
+                recursive: flags.bind == Some(true),
+                nofollow: false,
+                out,
+            };
+            script.step(format!("{pointer}/source"), Phase::Mounts, step);
+            bind(script, mount, out, base)
+        }
+        Opened::Later if mount.kind == "cgroup" && !legacy_hierarchies(around.cgroups).is_empty() => {
+            plan_legacy_cgroups(script, mount, None, around)
+        }
+        Opened::Later => {
+            let fstype = if mount.kind == "cgroup" { "cgroup2" } else { mount.kind.as_str() };
+            let data = if fstype == "cgroup2" { &[][..] } else { flags.data.as_slice() };
+            let words = options(script, flags, data, false)?;
+            let tree = new_fs(script, &pointer, fstype, &mount.source, words, flags.attributes.set)?;
+            if mount.kind == "devpts" {
+                mounted.devpts = Some(tree);
+            }
+            let is_dev = mount.destination == "/dev";
+            if is_dev && mount.kind == "tmpfs" {
+                devices::plan_in_dev(script, around.devices, tree)?;
+            }
+            if flags.tmpcopyup {
+                let target = script.str(&mount.destination)?;
+                script.step(pointer.clone(), Phase::Mounts, Step::CopyUp { tree, target });
+            }
+            propagate(script, mount, tree);
+            attach(script, mount, tree)?;
+            if is_dev && mount.kind == "tmpfs" {
+                devices::plan_bound_in_dev(script, around.devices)?;
+            }
+            if mount.kind != "devpts" {
+                script.step("", Phase::Mounts, Step::Close { fd: tree });
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Options for fsconfig(2). Read-only is not among them: super blocks of sysfs, cgroup and others are shared, so it is the mount's.
+/// `silent`, `loud` and `iversion` have no name there; the first two only concern the kernel's log, the last is always on.
+fn options(script: &mut Script, flags: &MountOptions, data: &[String], change: bool) -> Result<StrList> {
+    const SWITCHES: [(u64, &str, &str); 4] = [
+        (superblock::SYNCHRONOUS, "sync", "async"),
+        (superblock::DIRSYNC, "dirsync", ""),
+        (superblock::LAZYTIME, "lazytime", "nolazytime"),
+        (superblock::MANDLOCK, "mand", "nomand"),
+    ];
+    let mut words = Vec::with_capacity(data.len());
+    for (bit, on, off) in SWITCHES {
+        if flags.superblock.set & bit != 0 {
+            words.push(on);
+        } else if change && flags.superblock.clear & bit != 0 && !off.is_empty() {
+            words.push(off);
+        }
+    }
+    words.extend(data.iter().map(String::as_str));
+    script.arena.list(words)
+}
+
+fn new_fs(
+    script: &mut Script,
+    pointer: &str,
+    fstype: &str,
+    source: &str,
+    options: StrList,
+    attrs: u64,
+) -> Result<Slot> {
+    let out = script.slot()?;
+    let name = script.str(fstype)?;
+    let source = script.str(if source.is_empty() { fstype } else { source })?;
+    script.step(pointer.to_owned(), Phase::Mounts, Step::NewFs { fstype: name, source, options, attrs, out });
+    Ok(out)
+}
+
+fn bind(script: &mut Script, mount: &ValidMount, tree: Slot, base: u64) -> Result<()> {
+    let flags = &mount.options;
+    let pointer = format!("/mounts/{}/options", mount.index);
+    let recursive = flags.bind == Some(true);
+    // The clone is a peer of the host's mount until it gets the container's propagation; one call where the words allow it.
+    let (first, rest) = match flags.propagation.split_first() {
+        Some((first, rest)) if first.recursive || !recursive => (propagation_flag(first.kind), rest),
+        _ => (if base == MS_SHARED { 0 } else { base }, flags.propagation.as_slice()),
+    };
+    let whole = Attr { set: flags.recursive.set, clear: flags.recursive.clear, propagation: first, recursive };
+    let own = Attr { set: flags.attributes.set, clear: flags.attributes.clear, ..Attr::default() };
+    if recursive {
+        tree_attr(script, &pointer, Phase::Mounts, tree, whole);
+        tree_attr(script, &pointer, Phase::Mounts, tree, own);
+    } else {
+        let set = whole.set | own.set;
+        let attr = Attr { set, clear: whole.clear | own.clear, propagation: first, recursive };
+        tree_attr(script, &pointer, Phase::Mounts, tree, attr);
+    }
+    for word in rest {
+        let attr = Attr { propagation: propagation_flag(word.kind), recursive: word.recursive, ..Attr::default() };
+        tree_attr(script, &pointer, Phase::Mounts, tree, attr);
+    }
+    attach(script, mount, tree)?;
+    script.step("", Phase::Mounts, Step::Close { fd: tree });
+    Ok(())
+}
+
+fn propagate(script: &mut Script, mount: &ValidMount, tree: Slot) {
+    let pointer = format!("/mounts/{}/options", mount.index);
+    let flags = &mount.options;
+    let whole = Attr { set: flags.recursive.set, clear: flags.recursive.clear, recursive: true, ..Attr::default() };
+    tree_attr(script, &pointer, Phase::Mounts, tree, whole);
+    for word in &flags.propagation {
+        let attr = Attr { propagation: propagation_flag(word.kind), recursive: word.recursive, ..Attr::default() };
+        tree_attr(script, &pointer, Phase::Mounts, tree, attr);
+    }
+}
+
+fn attach(script: &mut Script, mount: &ValidMount, tree: Slot) -> Result<()> {
+    let target = script.str(&mount.destination)?;
+    let mut flags = 0;
+    if matches!(mount.destination.as_str(), "/proc" | "/sys") {
+        flags |= ATTACH_NO_LINKS;
+    } else if mount.destination.starts_with("/proc/") {
+        flags |= ATTACH_ON_PROC;
+    }
+    let pointer = format!("/mounts/{}/destination", mount.index);
+    script.step(pointer, Phase::Mounts, Step::Attach { tree, target, flags });
+    Ok(())
+}
+
+fn plan_remount(script: &mut Script, mount: &ValidMount) -> Result<()> {
+    let flags = &mount.options;
+    let pointer = format!("/mounts/{}", mount.index);
+    let target = script.str(&mount.destination)?;
+    let (set, clear) = (flags.attributes.set | flags.recursive.set, flags.attributes.clear | flags.recursive.clear);
+    let recursive = flags.recursive.set | flags.recursive.clear != 0;
+    let switches = (flags.superblock.set | flags.superblock.clear) & !superblock::RDONLY;
+    if flags.bind.is_none() && (!flags.data.is_empty() || switches != 0) {
+        let options = options(script, flags, &flags.data, true)?;
+        script.step(pointer.clone(), Phase::Mounts, Step::Reconfigure { target, options });
+    }
+    if set | clear != 0 {
+        let step = Step::Remount { target, set, clear, propagation: 0, recursive };
+        script.step(pointer.clone(), Phase::Mounts, step);
+    }
+    for word in &flags.propagation {
+        let propagation = propagation_flag(word.kind);
+        let step = Step::Remount { target, set: 0, clear: 0, propagation, recursive: word.recursive };
+        script.step(pointer.clone(), Phase::Mounts, step);
+    }
+    Ok(())
+}
+
+/// Version 1: a tmpfs with one directory for each hierarchy, and a link for each controller of a co-mounted one.
+fn plan_legacy_cgroups(
+    script: &mut Script,
+    mount: &ValidMount,
+    trees: Option<Vec<(String, Slot)>>,
+    around: &Surroundings<'_>,
+) -> Result<()> {
+    let pointer = format!("/mounts/{}", mount.index);
+    let flags = &mount.options;
+    let readonly = flags.attributes.set & ATTR_RDONLY;
+    let options = script.arena.list(["mode=755"])?;
+    let base = new_fs(script, &pointer, "tmpfs", "tmpfs", options, flags.attributes.set & !ATTR_RDONLY)?;
+    let hierarchies = legacy_hierarchies(around.cgroups);
+    for hierarchy in &hierarchies {
+        let directory = directory_name(hierarchy);
+        let name = script.str(&directory)?;
+        script.step(pointer.clone(), Phase::Cgroup, Step::MakeDir { tree: base, name, mode: 0o755 });
+        for controller in hierarchy.controllers.iter().filter(|c| **c != directory) {
+            let path = script.str(controller)?;
+            script.step(
+                pointer.clone(),
+                Phase::Cgroup,
+                Step::MakeLink { tree: base, path, target: name, flags: 0 },
+            );
+        }
+    }
+    attach(script, mount, base)?;
+    let attrs = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | flags.attributes.set;
+    for (position, hierarchy) in hierarchies.iter().enumerate() {
+        let (directory, tree) = match trees.as_ref().and_then(|trees| trees.get(position)) {
+            Some((directory, tree)) => {
+                let attr = Attr { set: attrs, propagation: MS_PRIVATE, ..Attr::default() };
+                tree_attr(script, &pointer, Phase::Cgroup, *tree, attr);
+                (directory.clone(), *tree)
+            }
+            None => {
+                let options = match &hierarchy.name {
+                    Some(name) => script.arena.list(["none", &format!("name={name}")])?,
+                    None => script.arena.list(&hierarchy.controllers)?,
+                };
+                (directory_name(hierarchy), new_fs(script, &pointer, "cgroup", "cgroup", options, attrs)?)
+            }
+        };
+        let target = script.arena.concat(&[&mount.destination, "/", &directory])?;
+        script.step(pointer.clone(), Phase::Cgroup, Step::Attach { tree, target, flags: 0 });
+        script.step("", Phase::Cgroup, Step::Close { fd: tree });
+    }
+    script.step("", Phase::Cgroup, Step::Close { fd: base });
+    if readonly != 0 {
+        let target = script.str(&mount.destination)?;
+        let step = Step::Remount { target, set: readonly, clear: 0, propagation: 0, recursive: false };
+        script.step(pointer, Phase::Cgroup, step);
+    }
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! Which namespaces are made or joined, by which call, in which order.
+//!
+//! The order, and why:
+//!
+//! 1. A joined user namespace comes first: what is made after it belongs to it, and its rights are the ones that count then.
+//! 2. New namespaces come with the clone itself; below a *joined* user namespace they are unshared after the join, so that
+//!    their owner is right.
+//! 3. A new user namespace makes the child wait (`Born`): its mappings can only be written from outside.
+//! 4. The other joins follow; the mount namespace last, since it takes the host's paths away.
+//! 5. The cgroup is entered before the cgroup namespace is made, since the namespace's root is the cgroup of that moment.
+//! 6. A second clone enters a joined pid namespace, a pid namespace made below a joined user namespace, or (before Linux 6.0)
+//!    a time namespace with offsets: these take effect for children only.
+//!
+//! Must not: open anything. Tests: golden plans; `tests` package, namespaces.
+
+use super::script::{Answer, Open, Script};
+use crate::error::{Phase, Result};
+use crate::validate::{Namespace, NamespaceKind, Namespaces};
+use coracle_init::program::{Slot, Step};
+
+const NEWTIME: u64 = NamespaceKind::Time.clone_flag();
+const NEWCGROUP: u64 = NamespaceKind::Cgroup.clone_flag();
+
+/// In which order joined namespaces are entered, but for the user namespace (first), pid (needs a second clone) and mount (last).
+const JOIN_ORDER: [NamespaceKind; 5] = [
+    NamespaceKind::Network,
+    NamespaceKind::Ipc,
+    NamespaceKind::Uts,
+    NamespaceKind::Cgroup,
+    NamespaceKind::Time,
+];
+
+/// What decides about the namespace steps besides the list itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Surroundings {
+    /// The runtime has no privileges of its own.
+    pub(crate) rootless: bool,
+    /// Running kernel.
+    pub(crate) kernel: (u32, u32),
+    /// `uid_map` and `gid_map` of a new user namespace.
+    pub(crate) maps: Option<(String, String)>,
+    /// Whether setgroups(2) has to be denied before `gid_map` may be written.
+    pub(crate) deny_setgroups: bool,
+    /// Whether id 0 exists in the user namespace that is entered.
+    pub(crate) root_is_mapped: bool,
+    /// Lines of `timens_offsets`.
+    pub(crate) time_offsets: Option<String>,
+    /// Version 1 cgroup files that init writes itself to: one slot each, filled by the launch.
+    pub(crate) cgroup_joins: Vec<Slot>,
+    /// The clone puts the child into the version 2 cgroup.
+    pub(crate) into_cgroup: bool,
+    /// That is all of the container's cgroup.
+    pub(crate) v2_alone: bool,
+    /// `--no-new-keyring`.
+    pub(crate) keep_keyring: bool,
+}
+
+/// Plans everything up to the point where the process stands in all of its namespaces and in its cgroup.
+///
+/// # Errors
+/// When the script is full.
+pub(crate) fn plan(script: &mut Script, wanted: &Namespaces, around: &Surroundings) -> Result<()> {
+    let phase = Phase::Namespaces;
+    let at = |kind: NamespaceKind| pointer(wanted, kind);
+    let below_joined_user = wanted.joined(NamespaceKind::User).is_some();
+    let new_flags = wanted
+        .iter()
+        .filter(|(_, namespace, _)| **namespace == Namespace::New)
+        .fold(0, |flags, (kind, ..)| flags | kind.clone_flag());
+    // The cgroup namespace waits until the process is in its cgroup, the time namespace until its offsets are written.
+    let late = if around.v2_alone { NEWTIME } else { NEWTIME | NEWCGROUP };
+    script.into_cgroup = around.into_cgroup;
+    if !below_joined_user {
+        script.clone_flags = new_flags & !late;
+    }
+
+    if !around.rootless {
+        script.step("", phase, Step::NonDumpable);
+    }
+    if below_joined_user {
+        join(script, wanted, NamespaceKind::User)?;
+        let made_inside = new_flags & !late;
+        if made_inside != 0 {
+            script.step("/linux/namespaces", phase, Step::Unshare { flags: made_inside });
+        }
+    }
+    if wanted.is_new(NamespaceKind::Time) {
+        script.step(at(NamespaceKind::Time), phase, Step::Unshare { flags: NEWTIME });
+    }
+    if let Some((uid, gid)) = &around.maps {
+        let maps = Answer::IdMaps { uid: uid.clone(), gid: gid.clone(), deny_setgroups: around.deny_setgroups };
+        script.answer("/linux/uidMappings", phase, maps);
+    }
+    if let Some(lines) = &around.time_offsets {
+        script.answer("/linux/timeOffsets", phase, Answer::TimeOffsets { lines: lines.clone() });
+    }
+    if !script.answers.is_empty() {
+        script.step("", phase, Step::Born { first: Slot::NONE, count: 0 });
+    }
+    if around.rootless {
+        // After Go: until then an unprivileged parent has to open our uid_map; nobody else sees us yet.
+        script.step("", phase, Step::NonDumpable);
+    }
+    if wanted.contains(NamespaceKind::User) && around.root_is_mapped {
+        let groups = !around.deny_setgroups;
+        script.step(at(NamespaceKind::User), phase, Step::NamespaceRoot { groups });
+        script.step("", phase, Step::NonDumpable);
+    }
+    for kind in JOIN_ORDER {
+        join(script, wanted, kind)?;
+    }
+    for fd in &around.cgroup_joins {
+        script.step("/linux/cgroupsPath", Phase::Cgroup, Step::JoinCgroup { fd: *fd });
+        script.step("", Phase::Cgroup, Step::Close { fd: *fd });
+    }
+    if new_flags & NEWCGROUP != 0 && (script.clone_flags & NEWCGROUP == 0) && late & NEWCGROUP != 0 {
+        script.step(at(NamespaceKind::Cgroup), phase, Step::Unshare { flags: NEWCGROUP });
+    }
+    second_clone(script, wanted, around, below_joined_user)?;
+    join(script, wanted, NamespaceKind::Mount)?;
+    settle(script, around.keep_keyring);
+    Ok(())
+}
+
+/// What a process needs that has its final identity: the parent's death ends it while it is set up, it leads a session, and it has a
+/// keyring of its own.
+pub(crate) fn settle(script: &mut Script, keep_keyring: bool) {
+    script.step("", Phase::Namespaces, Step::ParentDeathSignal { signal: libc::SIGKILL });
+    script.step("", Phase::Process, Step::SetSid);
+    if !keep_keyring {
+        script.step("", Phase::Process, Step::SessionKeyring);
+    }
+}
+
+fn pointer(wanted: &Namespaces, kind: NamespaceKind) -> String {
+    let index = wanted.iter().find(|(found, ..)| *found == kind).map_or(0, |(.., index)| index);
+    format!("/linux/namespaces/{index}")
+}
+
+fn second_clone(
+    script: &mut Script,
+    wanted: &Namespaces,
+    around: &Surroundings,
+    below_joined_user: bool,
+) -> Result<()> {
+    join(script, wanted, NamespaceKind::Pid)?;
+    let pid = wanted.joined(NamespaceKind::Pid).is_some()
+        || (below_joined_user && wanted.is_new(NamespaceKind::Pid));
+    let time = wanted.joined(NamespaceKind::Time).is_some()
+        || (wanted.is_new(NamespaceKind::Time) && around.kernel < (6, 0));
+    if pid || time {
+        let kind = if pid { NamespaceKind::Pid } else { NamespaceKind::Time };
+        let step = Step::SecondClone { flags: 0, cgroup: Slot::NONE };
+        script.step(pointer(wanted, kind), Phase::Namespaces, step);
+    }
+    Ok(())
+}
+
+fn join(script: &mut Script, wanted: &Namespaces, kind: NamespaceKind) -> Result<()> {
+    let Some(path) = wanted.joined(kind) else { return Ok(()) };
+    let pointer = format!("{}/path", pointer(wanted, kind));
+    // Every flag fits: the highest is 0x4000_0000.
+    let nstype = i32::try_from(kind.clone_flag()).unwrap_or(0);
+    let slot = script.open(pointer.clone(), Phase::Namespaces, |slot| Open::Namespace {
+        path: path.to_path_buf(),
+        nstype,
+        slot,
+    })?;
+    script.step(pointer, Phase::Namespaces, Step::JoinNamespace { fd: slot, nstype });
+    script.step("", Phase::Namespaces, Step::Close { fd: slot });
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! A script as text: one line a step, with the pointer that asked for it.
+//!
+//! Golden tests compare this text, `coracle plan` prints it, and errors take their words from the same steps.
+//!
+//! Must not: leave out a step or a field. Tests: golden plans.
+
+use super::script::{Answer, Open, Planned, Script};
+use coracle_init::program::{HEADER_LEN, Header, Program, Slot, Step, Value};
+use std::fmt::{self, Write};
+
+/// Writes the whole script.
+pub(crate) fn script(out: &mut dyn Write, script: &Script) -> fmt::Result {
+    for open in &script.opens {
+        line(out, "launch", open, |out| show_open(out, &open.what))?;
+    }
+    let flags = names(script.clone_flags, CLONE_FLAGS);
+    let cgroup = if script.into_cgroup { " into the cgroup" } else { "" };
+    writeln!(out, "launch  clone {}{cgroup}", if flags.is_empty() { "(no new namespaces)" } else { &flags })?;
+    for answer in &script.answers {
+        line(out, "answer", answer, |out| show_answer(out, &answer.what))?;
+    }
+    for answer in &script.beside {
+        line(out, "beside", answer, |out| show_answer(out, &answer.what))?;
+    }
+    // The header is only filled in when the program is finished; a view of the data needs one.
+    let mut bytes = script.arena.bytes().to_vec();
+    let total = u32::try_from(bytes.len()).map_err(|_| fmt::Error)?;
+    let header =
+        Header { total, steps: 0, slots: 0, words: 0, steps_at: u32::try_from(HEADER_LEN).unwrap_or(64) };
+    for (place, byte) in bytes.iter_mut().zip(header.encode()) {
+        *place = byte;
+    }
+    let program = Program::new(&bytes).map_err(|_| fmt::Error)?;
+    for step in &script.steps {
+        line(out, "init", step, |out| show_step(out, &program, &step.what))?;
+    }
+    Ok(())
+}
+
+fn line<T>(
+    out: &mut dyn Write,
+    half: &str,
+    planned: &Planned<T>,
+    what: impl FnOnce(&mut String) -> fmt::Result,
+) -> fmt::Result {
+    let mut text = String::new();
+    what(&mut text)?;
+    if planned.pointer.is_empty() {
+        writeln!(out, "{half:<7} {text}")
+    } else {
+        writeln!(out, "{half:<7} {text}  # {}", planned.pointer)
+    }
+}
+
+fn show_open(out: &mut String, open: &Open) -> fmt::Result {
+    match open {
+        Open::Tree { path, recursive, nofollow, slot } => {
+            write!(out, "open tree {:?}", path)?;
+            for word in [(*recursive, " recursive"), (*nofollow, " nofollow")].iter().filter(|w| w.0) {
+                out.push_str(word.1);
+            }
+            show_slot(out, *slot)
+        }
+        Open::Root { path, slot } => {
+            write!(out, "open root {path:?}")?;
+            show_slot(out, *slot)
+        }
+        Open::Null { slot } => {
+            write!(out, "open null")?;
+            show_slot(out, *slot)
+        }
+        Open::Node { path, block, major, minor, slot } => {
+            write!(out, "open node {path:?} {}{major}:{minor}", if *block { 'b' } else { 'c' })?;
+            show_slot(out, *slot)
+        }
+        Open::Namespace { path, nstype, slot } => {
+            write!(out, "open namespace {path:?} {}", names(u64::from(nstype.unsigned_abs()), CLONE_FLAGS))?;
+            show_slot(out, *slot)
+        }
+        Open::InitNamespace { nstype, slot } => {
+            write!(out, "open init {}", names(u64::from(nstype.unsigned_abs()), CLONE_FLAGS))?;
+            show_slot(out, *slot)
+        }
+        Open::CgroupTree { hierarchy, slot } => {
+            write!(out, "open cgroup {hierarchy:?}")?;
+            show_slot(out, *slot)
+        }
+    }
+}
+
+fn show_slot(out: &mut String, slot: Slot) -> fmt::Result {
+    write!(out, " -> ${}", slot.0)
+}
+
+fn show_answer(out: &mut String, answer: &Answer) -> fmt::Result {
+    match answer {
+        Answer::IdMaps { uid, gid, deny_setgroups } => {
+            let deny = if *deny_setgroups { " setgroups=deny" } else { "" };
+            write!(out, "map ids uid={uid:?} gid={gid:?}{deny}")
+        }
+        Answer::TimeOffsets { lines } => write!(out, "time offsets {lines:?}"),
+        Answer::Rlimit { resource, soft, hard } => write!(out, "rlimit {resource} soft={soft} hard={hard}"),
+        Answer::OomScoreAdj { value } => write!(out, "oom_score_adj {value}"),
+    }
+}
+
+fn show_step(out: &mut String, program: &Program<'_>, step: &Step) -> fmt::Result {
+    let kind = step.name();
+    out.push_str(kind);
+    let mut result = Ok(());
+    step.fields(&mut |name, value| {
+        if result.is_ok() {
+            result = show_field(out, program, kind, name, value);
+        }
+    });
+    result
+}
+
+fn show_field(out: &mut String, program: &Program<'_>, kind: &str, name: &str, value: Value) -> fmt::Result {
+    match value {
+        Value::Str(s) if s.is_none() => write!(out, " {name}=-"),
+        Value::Str(s) => write!(out, " {name}={:?}", text(program.str(s).unwrap_or_default())),
+        Value::List(list) => {
+            write!(out, " {name}=[")?;
+            for i in 0..list.count {
+                let item = program.item(list, i).and_then(|s| program.str(s)).unwrap_or_default();
+                write!(out, "{}{:?}", if i == 0 { "" } else { ", " }, text(item))?;
+            }
+            out.push(']');
+            Ok(())
+        }
+        Value::Bytes(b) if name == "groups" => {
+            let raw = program.raw(b).unwrap_or_default();
+            let ids: Vec<u32> =
+                raw.chunks_exact(4).filter_map(|c| Some(u32::from_ne_bytes(c.try_into().ok()?))).collect();
+            write!(out, " {name}={ids:?}")
+        }
+        Value::Bytes(b) => write!(out, " {name}=({} bytes)", b.len),
+        Value::Slot(slot) if slot == Slot::NONE => Ok(()),
+        Value::Slot(slot) => write!(out, " {name}=${}", slot.0),
+        Value::Bool(false) => Ok(()),
+        Value::Bool(true) => write!(out, " {name}"),
+        Value::Signed(n) if kind == "JoinNamespace" => {
+            write!(out, " {name}={}", names(u64::from(n.unsigned_abs()), CLONE_FLAGS))
+        }
+        Value::Signed(n) => write!(out, " {name}={n}"),
+        Value::Number(n) => show_number(out, kind, name, n),
+    }
+}
+
+fn show_number(out: &mut String, kind: &str, name: &str, n: u64) -> fmt::Result {
+    let flags = match (kind, name) {
+        ("Unshare" | "SecondClone", "flags") => names(n, CLONE_FLAGS),
+        (_, "set" | "clear" | "attrs") => names(n, MOUNT_ATTRS),
+        ("Propagation" | "RootPropagation", "flags") | (_, "propagation") => names(n, PROPAGATION),
+        ("Capabilities" | "BoundingSet", _) => format!("{n:#x}"),
+        (_, "mode" | "mask") => format!("{n:#o}"),
+        ("MakeNode", "dev") => {
+            let dev = n;
+            format!("{}:{}", rustix::fs::major(dev), rustix::fs::minor(dev))
+        }
+        (_, "owner") => format!("{}:{}", n >> 32, n & 0xffff_ffff),
+        (_, "rows_cols") => format!("{}x{}", n >> 32, n & 0xffff_ffff),
+        (_, "soft" | "hard") if n == u64::MAX => "unlimited".to_owned(),
+        _ => n.to_string(),
+    };
+    if flags.is_empty() || (flags == "0" && matches!(name, "flags" | "set" | "clear" | "propagation")) {
+        return Ok(());
+    }
+    write!(out, " {name}={flags}")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+const CLONE_FLAGS: &[(u64, &str)] = &[
+    (0x1000_0000, "user"),
+    (0x2000_0000, "pid"),
+    (0x4000_0000, "network"),
+    (0x800_0000, "ipc"),
+    (0x400_0000, "uts"),
+    (0x2_0000, "mount"),
+    (0x200_0000, "cgroup"),
+    (0x80, "time"),
+];
+const MOUNT_ATTRS: &[(u64, &str)] = &[
+    (0x1, "ro"),
+    (0x2, "nosuid"),
+    (0x4, "nodev"),
+    (0x8, "noexec"),
+    (0x70, "atime"),
+    (0x10, "noatime"),
+    (0x20, "strictatime"),
+    (0x80, "nodiratime"),
+    (0x10_0000, "idmap"),
+    (0x20_0000, "nosymfollow"),
+];
+const PROPAGATION: &[(u64, &str)] =
+    &[(1 << 17, "unbindable"), (1 << 18, "private"), (1 << 19, "slave"), (1 << 20, "shared"), (1 << 14, "rec")];
+
+/// Names of the bits that are set; what has no name is shown as a number.
+fn names(mut flags: u64, table: &[(u64, &str)]) -> String {
+    let mut out = Vec::new();
+    for (bit, name) in table {
+        if flags & bit == *bit {
+            out.push((*name).to_owned());
+            flags &= !bit;
+        }
+    }
+    if flags != 0 {
+        out.push(format!("{flags:#x}"));
+    }
+    out.join(",")
+}

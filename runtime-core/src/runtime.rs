@@ -1,0 +1,322 @@
+//! The entry to the library: where containers are kept, and the two phases of making one.
+//!
+//! Must not: change the calling process. Tests: `tests/embed`; at the end of this file for what needs no privileges.
+
+use crate::bundle::Bundle;
+use crate::cgroup::CgroupRecord;
+use crate::container::Container;
+use crate::error::{Error, ErrorKind, Phase, Result};
+use crate::host::Facts;
+use crate::id::ContainerId;
+use crate::launch;
+use crate::observe::{Observer, Watch};
+use crate::plan::create::{self, ContainerPlan};
+use crate::plan::show;
+use crate::state::{Record, Store};
+use crate::stdio::{Io, Stdio};
+use crate::validate::{ValidSpec, validate, violations_error};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+/// Who makes cgroups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cgroups {
+    /// What fits this host.
+    #[default]
+    Auto,
+    /// The runtime itself, in the cgroup file systems.
+    Fs,
+    /// Nobody: containers stay in the caller's cgroup, and limits are refused.
+    Disabled,
+}
+
+/// The record of this version of the library.
+pub(crate) type ContainerRecord = Record<CgroupRecord>;
+
+/// A place where containers are kept, and how they are made. Cheap to clone; changes nothing by itself.
+#[derive(Clone)]
+pub struct Runtime(Arc<Inner>);
+
+struct Inner {
+    root: PathBuf,
+    cgroups: Cgroups,
+    observer: Option<Arc<dyn Observer>>,
+    own_process: bool,
+    hook_environment: Vec<String>,
+    facts: OnceLock<Facts>,
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").field("root", &self.0.root).field("cgroups", &self.0.cgroups).finish()
+    }
+}
+
+/// Settings of a [`Runtime`].
+#[must_use]
+pub struct RuntimeBuilder(Inner);
+
+impl fmt::Debug for RuntimeBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RuntimeBuilder").field("root", &self.0.root).finish()
+    }
+}
+
+impl RuntimeBuilder {
+    /// The state directory; absolute. Default `/run/coracle`.
+    pub fn root(mut self, root: impl Into<PathBuf>) -> Self {
+        self.0.root = root.into();
+        self
+    }
+
+    /// Who makes cgroups.
+    pub fn cgroups(mut self, cgroups: Cgroups) -> Self {
+        self.0.cgroups = cgroups;
+        self
+    }
+
+    /// Who is told what was done and how long it took.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.0.observer = Some(observer);
+        self
+    }
+
+    /// The environment that runtime-side hooks without one of their own get, less what changes how programs are loaded. The library
+    /// never reads the caller's.
+    pub fn hook_environment(mut self, environment: impl IntoIterator<Item = String>) -> Self {
+        self.0.hook_environment = environment.into_iter().collect();
+        self
+    }
+
+    /// The calling process belongs to the runtime and ends soon: its memory may be given back by the waiting child. For the binary.
+    pub fn own_process(mut self, own: bool) -> Self {
+        self.0.own_process = own;
+        self
+    }
+
+    /// Plans with these facts instead of asking the machine.
+    pub fn facts(self, facts: Facts) -> Self {
+        // A new cell: nothing can have been set before.
+        let _ = self.0.facts.set(facts);
+        self
+    }
+
+    /// The runtime.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] when the root is not absolute.
+    pub fn build(self) -> Result<Runtime> {
+        if !self.0.root.is_absolute() {
+            return Err(Error::new(ErrorKind::Usage, "the state directory must be an absolute path")
+                .with_path(&self.0.root)
+                .with_code("root-relative"));
+        }
+        Ok(Runtime(Arc::new(self.0)))
+    }
+}
+
+impl Runtime {
+    /// Settings with their defaults.
+    pub fn builder() -> RuntimeBuilder {
+        RuntimeBuilder(Inner {
+            root: PathBuf::from("/run/coracle"),
+            cgroups: Cgroups::Auto,
+            observer: None,
+            own_process: false,
+            hook_environment: Vec::new(),
+            facts: OnceLock::new(),
+        })
+    }
+
+    /// The state directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.0.root
+    }
+
+    /// What is known of this machine; asked once.
+    ///
+    /// # Errors
+    /// Those of [`Facts::probe`].
+    pub fn facts(&self) -> Result<&Facts> {
+        if let Some(facts) = self.0.facts.get() {
+            return Ok(facts);
+        }
+        let facts = Facts::probe()?;
+        Ok(self.0.facts.get_or_init(|| facts))
+    }
+
+    /// Begins a container. Nothing happens before [`Create::plan`] and the plan's own methods.
+    pub fn create(&self, id: &ContainerId, bundle: Bundle) -> Create {
+        Create { runtime: self.clone(), id: id.clone(), bundle, stdio: Stdio::Inherit, choices: create::Choices::default() }
+    }
+
+    /// An existing container.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::State`] when its record cannot be trusted.
+    pub fn open(&self, id: &ContainerId) -> Result<Container> {
+        let store = Store::open(&self.0.root, false)?;
+        Container::open(self, store.find(id)?)
+    }
+
+    /// Removes whatever is left of a container whose record cannot be read or was never finished; the same as
+    /// [`Container::delete`] by force where it can.
+    ///
+    /// # Errors
+    /// As [`Container::delete`].
+    pub fn purge(&self, id: &ContainerId) -> Result<()> {
+        let store = Store::open(&self.0.root, false)?;
+        Container::purge(self, store.find(id)?)
+    }
+
+    /// All containers, sorted by name. One that vanishes meanwhile is left out; one that cannot be read is an error of its own.
+    ///
+    /// # Errors
+    /// When the state directory cannot be read.
+    pub fn list(&self) -> Result<Vec<(ContainerId, Result<Container>)>> {
+        let store = Store::open(&self.0.root, false)?;
+        let mut out = Vec::new();
+        for id in store.list()? {
+            match store.find(&id).and_then(|dir| Container::open(self, dir)) {
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                found => out.push((id, found)),
+            }
+        }
+        Ok(out)
+    }
+
+    pub(crate) fn watch(&self) -> Watch<'_> {
+        Watch(self.0.observer.as_deref())
+    }
+
+    pub(crate) fn hook_environment(&self) -> &[String] {
+        &self.0.hook_environment
+    }
+
+    pub(crate) fn forget(&self) -> Vec<(usize, usize)> {
+        if self.0.own_process { crate::sys::memory::ranges() } else { Vec::new() }
+    }
+}
+
+/// A container that is to be made.
+#[derive(Debug)]
+#[must_use]
+pub struct Create {
+    runtime: Runtime,
+    id: ContainerId,
+    bundle: Bundle,
+    stdio: Stdio,
+    choices: create::Choices,
+}
+
+impl Create {
+    /// Where the standard streams come from. Default: the caller's.
+    pub fn stdio(mut self, stdio: Stdio) -> Self {
+        self.stdio = stdio;
+        self
+    }
+
+    /// Hands the caller's descriptors `3..3+count` on to the container.
+    pub fn preserve_fds(mut self, count: u32) -> Self {
+        self.choices.preserve = count;
+        self
+    }
+
+    /// Changes the root without pivot_root(2), for root filesystems on an initramfs. The host's tree stays below.
+    pub fn no_pivot(mut self, no_pivot: bool) -> Self {
+        self.choices.no_pivot = no_pivot;
+        self
+    }
+
+    /// Starts the program at once instead of waiting at the gate: `run` of the command line.
+    pub fn at_once(mut self, at_once: bool) -> Self {
+        self.choices.at_once = at_once;
+        self
+    }
+
+    /// Keeps the caller's session keyring.
+    pub fn no_new_keyring(mut self, keep: bool) -> Self {
+        self.choices.no_new_keyring = keep;
+        self
+    }
+
+    /// Decides everything. Nothing is changed on the machine; the result can be printed.
+    ///
+    /// # Errors
+    /// Every violation of the specification at once ([`Error::more`]); what this host or version cannot do.
+    pub fn plan(mut self) -> Result<CreatePlan> {
+        let watch = self.runtime.watch();
+        let (directory, spec) = self.bundle.into_parts();
+        let valid: ValidSpec = watch.step(Phase::Validate, "validate", || {
+            validate(spec).map_err(|violations| {
+                violations_error(violations)
+                    .unwrap_or_else(|| Error::new(ErrorKind::InvalidSpec, "the configuration is not valid"))
+            })
+        })?;
+        self.choices.streams = self.stdio.is_three();
+        self.choices.no_cgroup = self.runtime.0.cgroups == Cgroups::Disabled;
+        self.stdio.check(valid.process.terminal)?;
+        let facts = self.runtime.facts()?;
+        let plan = watch.step(Phase::Plan, "plan", || {
+            create::plan(self.id.as_str(), &directory, valid, facts, &self.choices)
+        })?;
+        Ok(CreatePlan {
+            id: self.id,
+            stdio: self.stdio,
+            choices: self.choices,
+            rootless: facts.rootless(),
+            plan,
+            runtime: self.runtime.clone(),
+        })
+    }
+}
+
+/// Everything that will be done to create a container, decided and not begun. `Display` shows it.
+#[derive(Debug)]
+pub struct CreatePlan {
+    runtime: Runtime,
+    id: ContainerId,
+    stdio: Stdio,
+    choices: create::Choices,
+    rootless: bool,
+    plan: ContainerPlan,
+}
+
+/// A container that was created, and the caller's ends of its streams.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Created {
+    /// The container.
+    pub container: Container,
+    /// The caller's ends.
+    pub io: Io,
+}
+
+impl fmt::Display for CreatePlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "container {}", self.id)?;
+        for line in self.plan.cgroup.to_string().lines() {
+            writeln!(f, "cgroup  {line}")?;
+        }
+        show::script(f, &self.plan.script)
+    }
+}
+
+impl CreatePlan {
+    /// Remarks on the configuration that stop nothing.
+    pub fn warnings(&self) -> impl Iterator<Item = String> + '_ {
+        self.plan.valid.warnings.iter().map(|w| format!("{}: {}", w.pointer, w.message))
+    }
+
+    /// Creates the container: one clone, after which its init waits at the gate for [`Container::start`], or runs the program when the
+    /// container was to be started at once. Blocks until then; hooks without a timeout may take as long as they like.
+    ///
+    /// # Errors
+    /// The step that failed, in words, with its pointer. Nothing of the container is left.
+    pub fn create(self) -> Result<Created> {
+        launch::create::create(&self.runtime, &self.id, self.plan, self.stdio, self.choices, self.rootless)
+    }
+}
