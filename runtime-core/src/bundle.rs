@@ -24,13 +24,15 @@ impl Bundle {
     pub fn from_dir(path: impl AsRef<Path>) -> Result<Self> {
         let directory = std::path::absolute(path.as_ref())
             .map_err(|e| Error::os("find the bundle", e).with_path(path.as_ref()).in_phase(Phase::Load))?;
-        let fd = open(&directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(|e| {
-            Error::os("open the bundle directory", e)
-                .with_path(&directory)
-                .in_phase(Phase::Load)
-                .with_code("bundle")
-        })?;
-        let spec = spec::read_config(fd.as_fd()).map_err(|e| Error::from(e).with_path(directory.join("config.json")))?;
+        let fd = open(&directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|e| {
+                Error::os("open the bundle directory", e)
+                    .with_path(&directory)
+                    .in_phase(Phase::Load)
+                    .with_code("bundle")
+            })?;
+        let spec = spec::read_config(fd.as_fd())
+            .map_err(|e| Error::from(e).with_path(directory.join("config.json")))?;
         Ok(Self { directory, spec })
     }
 
@@ -42,7 +44,8 @@ impl Bundle {
     pub fn from_spec(spec: Spec, directory: impl Into<PathBuf>) -> Result<Self> {
         let directory = directory.into();
         if !directory.is_absolute() {
-            return Err(Error::new(ErrorKind::Usage, "the directory of a bundle must be absolute").with_path(directory));
+            return Err(Error::new(ErrorKind::Usage, "the directory of a bundle must be absolute")
+                .with_path(directory));
         }
         Ok(Self { directory, spec })
     }

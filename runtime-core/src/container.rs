@@ -83,11 +83,14 @@ impl Container {
     /// Opens an existing one.
     pub(crate) fn open(runtime: &Runtime, dir: ContainerDir) -> Result<Self> {
         let Some(record) = dir.read_record()? else {
-            return Err(Error::new(ErrorKind::State, "container has no record: its creation was never finished")
-                .with_path(dir.path())
-                .with_code("record-missing")
-                .with_hint("delete it by force")
-                .in_phase(Phase::State));
+            return Err(Error::new(
+                ErrorKind::State,
+                "container has no record: its creation was never finished",
+            )
+            .with_path(dir.path())
+            .with_code("record-missing")
+            .with_hint("delete it by force")
+            .in_phase(Phase::State));
         };
         Ok(Self { runtime: runtime.clone(), dir, record, cgroup: OnceLock::new(), init: None })
     }
@@ -209,8 +212,11 @@ impl Container {
                 return Err(explain::failure(&message, self.record.step(message.step), program));
             }
             Outcome::Died => {
-                return Err(Error::new(ErrorKind::Kernel, "start the container: its init was killed before the program ran")
-                    .with_code("init-died"));
+                return Err(Error::new(
+                    ErrorKind::Kernel,
+                    "start the container: its init was killed before the program ran",
+                )
+                .with_code("init-died"));
             }
         }
         let ran = poststart(&self.runtime, &self.record, &self.record.hooks.poststart, identity);
@@ -385,9 +391,12 @@ impl Container {
         process::send_signal(pidfd.as_fd(), libc::SIGKILL)?;
         if wait {
             if !process::wait_exit(pidfd.as_fd(), Instant::now().checked_add(DYING))? {
-                return Err(Error::new(ErrorKind::Timeout, "kill the container: its init did not end in time")
-                    .with_code("init-unkillable")
-                    .with_hint("a process in uninterruptible sleep cannot be killed"));
+                return Err(Error::new(
+                    ErrorKind::Timeout,
+                    "kill the container: its init did not end in time",
+                )
+                .with_code("init-unkillable")
+                .with_hint("a process in uninterruptible sleep cannot be killed"));
             }
             // Reaped when it is ours; else its parent does.
             process::exit_status(pidfd.as_fd(), Duration::ZERO)?;

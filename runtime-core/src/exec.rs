@@ -183,6 +183,7 @@ impl ExecProcess {
     /// When it cannot be waited for.
     pub fn wait(&self) -> Result<ExitStatus> {
         process::wait_exit(self.pidfd.as_fd(), None)?;
-        Ok(process::exit_status(self.pidfd.as_fd(), Duration::from_millis(100))?.unwrap_or(ExitStatus::Unknown))
+        Ok(process::exit_status(self.pidfd.as_fd(), Duration::from_millis(100))?
+            .unwrap_or(ExitStatus::Unknown))
     }
 }

@@ -167,7 +167,8 @@ fn nth_field(stat: &[u8], field: usize) -> Option<u64> {
 pub(crate) fn pid_of(pidfd: BorrowedFd<'_>) -> Result<i32> {
     use std::os::fd::AsRawFd;
     let path = format!("/proc/thread-self/fdinfo/{}", pidfd.as_raw_fd());
-    let text = std::fs::read_to_string(&path).map_err(|e| Error::os("read a pidfd's number", e).with_path(&path))?;
+    let text =
+        std::fs::read_to_string(&path).map_err(|e| Error::os("read a pidfd's number", e).with_path(&path))?;
     let number = text.lines().find_map(|line| line.strip_prefix("Pid:")).and_then(|n| n.trim().parse().ok());
     number.filter(|n| *n > 0).ok_or_else(|| gone(Errno::SRCH))
 }

@@ -150,7 +150,13 @@ impl Runtime {
 
     /// Begins a container. Nothing happens before [`Create::plan`] and the plan's own methods.
     pub fn create(&self, id: &ContainerId, bundle: Bundle) -> Create {
-        Create { runtime: self.clone(), id: id.clone(), bundle, stdio: Stdio::Inherit, choices: create::Choices::default() }
+        Create {
+            runtime: self.clone(),
+            id: id.clone(),
+            bundle,
+            stdio: Stdio::Inherit,
+            choices: create::Choices::default(),
+        }
     }
 
     /// An existing container.

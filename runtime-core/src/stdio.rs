@@ -68,15 +68,21 @@ impl Stdio {
     /// [`ErrorKind::Usage`].
     pub(crate) fn check(&self, terminal: bool) -> Result<()> {
         match (terminal, self.is_terminal()) {
-            (true, false) => Err(Error::new(ErrorKind::Usage, "the process wants a terminal, and there is nobody to give it to")
-                .at("/process/terminal")
-                .in_phase(Phase::Terminal)
-                .with_code("terminal-without-receiver")
-                .with_hint("pass a console socket, or set process.terminal to false")),
-            (false, true) => Err(Error::new(ErrorKind::Usage, "a console socket was given, and the process wants no terminal")
-                .at("/process/terminal")
-                .in_phase(Phase::Terminal)
-                .with_code("receiver-without-terminal")),
+            (true, false) => Err(Error::new(
+                ErrorKind::Usage,
+                "the process wants a terminal, and there is nobody to give it to",
+            )
+            .at("/process/terminal")
+            .in_phase(Phase::Terminal)
+            .with_code("terminal-without-receiver")
+            .with_hint("pass a console socket, or set process.terminal to false")),
+            (false, true) => Err(Error::new(
+                ErrorKind::Usage,
+                "a console socket was given, and the process wants no terminal",
+            )
+            .at("/process/terminal")
+            .in_phase(Phase::Terminal)
+            .with_code("receiver-without-terminal")),
             _ => Ok(()),
         }
     }
@@ -127,8 +133,9 @@ impl Streams {
         let Some(master) = master else { return Ok(()) };
         check_master(&master)?;
         if let Some(socket) = self.console.take() {
-            send_descriptor(socket.as_fd(), b"/dev/ptmx", master.as_fd())
-                .map_err(|e| Error::os("send the terminal to the console socket", e).in_phase(Phase::Terminal))?;
+            send_descriptor(socket.as_fd(), b"/dev/ptmx", master.as_fd()).map_err(|e| {
+                Error::os("send the terminal to the console socket", e).in_phase(Phase::Terminal)
+            })?;
         } else if self.pty {
             self.io.pty = Some(master);
         }
@@ -147,7 +154,8 @@ fn check_master(fd: &OwnedFd) -> Result<()> {
     };
     let stat = fstat(fd).map_err(|_| odd())?;
     let fs = fstatfs(fd).map_err(|_| odd())?;
-    let character = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::CharacterDevice;
+    let character =
+        rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::CharacterDevice;
     if character && u64::try_from(fs.f_type) == Ok(DEVPTS) && stat.st_rdev == rustix::fs::makedev(5, 2) {
         Ok(())
     } else {

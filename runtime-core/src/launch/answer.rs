@@ -75,10 +75,15 @@ fn with_program(pid: i32, lines: &str, program: &str) -> Result<()> {
     let missing = || {
         Error::new(ErrorKind::Unsupported, format!("map more than one's own id: {program} is not installed"))
             .with_code("newidmap-missing")
-            .with_hint("install the package uidmap (shadow) and give the user ranges in /etc/subuid and /etc/subgid")
+            .with_hint(
+                "install the package uidmap (shadow) and give the user ranges in /etc/subuid and /etc/subgid",
+            )
     };
     found.ok_or_else(missing)?;
-    let path = PLACES.iter().map(|dir| format!("{dir}/{program}")).find(|p| rustix::fs::statat(CWD, p, rustix::fs::AtFlags::empty()).is_ok());
+    let path = PLACES
+        .iter()
+        .map(|dir| format!("{dir}/{program}"))
+        .find(|p| rustix::fs::statat(CWD, p, rustix::fs::AtFlags::empty()).is_ok());
     let path = path.ok_or_else(missing)?;
     let mut args = vec![path.clone(), pid.to_string()];
     args.extend(lines.split_whitespace().map(str::to_owned));
@@ -95,7 +100,11 @@ fn rlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<()> {
     let limit = Rlimit { current: value(soft), maximum: value(hard) };
     prlimit(Pid::from_raw(pid), resource, limit).map(|_| ()).map_err(|e| {
         let e = Error::os("set a resource limit", e);
-        if e.errno() == Some(libc::EPERM) { e.with_hint("raising a hard limit needs CAP_SYS_RESOURCE") } else { e }
+        if e.errno() == Some(libc::EPERM) {
+            e.with_hint("raising a hard limit needs CAP_SYS_RESOURCE")
+        } else {
+            e
+        }
     })
 }
 

@@ -73,7 +73,9 @@ fn launch(
     }
     if let Some(slot) = plan.hook_output {
         let null = open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty())
-            .map_err(|e| Error::os("open the null device", e).with_path("/dev/null").in_phase(Phase::Hooks))?;
+            .map_err(|e| {
+                Error::os("open the null device", e).with_path("/dev/null").in_phase(Phase::Hooks)
+            })?;
         slots.push((slot, null));
     }
     if let Some(filter) = &plan.filter {
@@ -110,7 +112,9 @@ fn launch(
     watch.step(Phase::State, "write the record", || lock.write_record(record))?;
     streams.deliver(session.take_console())?;
     if plan.gate.is_none() {
-        watch.step(Phase::Exec, "execute the program", || session.release()).map_err(|e| name_oom(e, cgroup))?;
+        watch
+            .step(Phase::Exec, "execute the program", || session.release())
+            .map_err(|e| name_oom(e, cgroup))?;
     }
     let (identity, pidfd) = session.finish()?;
     if plan.gate.is_none() {
@@ -125,7 +129,12 @@ fn launch(
     Ok((pidfd, streams.io))
 }
 
-fn intent(id: &ContainerId, plan: &ContainerPlan, choices: &Choices, rootless: bool) -> Result<ContainerRecord> {
+fn intent(
+    id: &ContainerId,
+    plan: &ContainerPlan,
+    choices: &Choices,
+    rootless: bool,
+) -> Result<ContainerRecord> {
     let mut record: ContainerRecord = Record::new(id, plan.bundle.clone(), plan.rootfs.clone());
     record.oci_version.clone_from(&plan.valid.spec.oci_version);
     record.annotations.clone_from(&plan.valid.spec.annotations);

@@ -36,7 +36,9 @@ fn sentence(planned: &Planned<Step>, arena: &Program<'_>) -> (String, String) {
             (format!("change the mount on {target}"), target)
         }
         Step::TreeAttr { .. } => plain("set the attributes of a mount"),
-        Step::AttachRoot { path, .. } => (format!("put the root filesystem on {}", text(path)), String::new()),
+        Step::AttachRoot { path, .. } => {
+            (format!("put the root filesystem on {}", text(path)), String::new())
+        }
         Step::MakeNode { path, .. } => (format!("make the device node {}", text(path)), text(path)),
         Step::MakeLink { path, .. } => (format!("make the link {}", text(path)), text(path)),
         Step::MakeDir { name, .. } => (format!("make the directory {}", text(name)), text(name)),
@@ -47,7 +49,9 @@ fn sentence(planned: &Planned<Step>, arena: &Program<'_>) -> (String, String) {
         }
         Step::Hostname { name } => (format!("set the host name {}", text(name)), String::new()),
         Step::Domainname { name } => (format!("set the domain name {}", text(name)), String::new()),
-        Step::WorkingDir { path, .. } => (format!("change to the working directory {}", text(path)), text(path)),
+        Step::WorkingDir { path, .. } => {
+            (format!("change to the working directory {}", text(path)), text(path))
+        }
         Step::Credentials { uid, gid, .. } => (format!("become user {uid}, group {gid}"), String::new()),
         Step::Rlimit { resource, soft, hard } => {
             (format!("set resource limit {resource} to {soft}:{hard}"), String::new())
@@ -113,18 +117,20 @@ pub(crate) fn failure(message: &Message, wording: Option<&StepRecord>, program: 
         Some(phase) => error.in_phase(phase),
         None => error,
     };
-    if wording.pointer.is_empty() || error.pointer().is_some() { error } else { error.at(wording.pointer.clone()) }
+    if wording.pointer.is_empty() || error.pointer().is_some() {
+        error
+    } else {
+        error.at(wording.pointer.clone())
+    }
 }
 
 /// Engines choose the exit codes 127 and 126 by these words, so they are the contract's and not the kernel's.
 fn exec_failure(message: &Message, program: &str) -> Error {
     let bare = !program.contains('/');
     let (text, code, hint) = match message.errno {
-        libc::ENOENT if message.call != Call::Execve && bare => (
-            format!("exec: \"{program}\": executable file not found in $PATH"),
-            "exec-not-found",
-            None,
-        ),
+        libc::ENOENT if message.call != Call::Execve && bare => {
+            (format!("exec: \"{program}\": executable file not found in $PATH"), "exec-not-found", None)
+        }
         libc::ENOENT if message.call != Call::Execve => (
             format!("exec: \"{program}\": stat {program}: no such file or directory"),
             "exec-not-found",
@@ -133,9 +139,13 @@ fn exec_failure(message: &Message, program: &str) -> Error {
         libc::ENOENT => (
             format!("exec {program}: no such file or directory"),
             "exec-interpreter-missing",
-            Some("the file exists, so its interpreter (the line after #!, or the ELF loader) is missing in the image"),
+            Some(
+                "the file exists, so its interpreter (the line after #!, or the ELF loader) is missing in the image",
+            ),
         ),
-        libc::ENOTDIR => (format!("exec: \"{program}\": stat {program}: not a directory"), "exec-not-found", None),
+        libc::ENOTDIR => {
+            (format!("exec: \"{program}\": stat {program}: not a directory"), "exec-not-found", None)
+        }
         libc::EISDIR => (format!("exec: \"{program}\": is a directory"), "exec-directory", None),
         libc::EACCES | libc::EPERM => (
             format!("exec: \"{program}\": permission denied"),
@@ -207,15 +217,21 @@ fn hint(message: &Message, wording: &StepRecord) -> Option<&'static str> {
         ("Attach", Call::Mkdirat | Call::Mknodat, libc::EROFS) => {
             Some("the mount's target does not exist and its parent is read-only")
         }
-        ("Attach", _, libc::ENOTDIR) => Some("a directory cannot be mounted on a file, nor a file on a directory"),
-        ("NewFs", _, libc::EPERM) => {
-            Some("this file system cannot be made in this user namespace; a masked /proc or /sys outside may be the cause")
+        ("Attach", _, libc::ENOTDIR) => {
+            Some("a directory cannot be mounted on a file, nor a file on a directory")
         }
+        ("NewFs", _, libc::EPERM) => Some(
+            "this file system cannot be made in this user namespace; a masked /proc or /sys outside may be the cause",
+        ),
         ("NewFs", _, libc::ENODEV) => Some("the kernel does not know this file system"),
         ("NewFs", _, libc::EINVAL) => Some("the file system does not know an option"),
-        ("SessionKeyring", _, libc::EDQUOT) => Some("the key quota is used up; --no-new-keyring does without"),
+        ("SessionKeyring", _, libc::EDQUOT) => {
+            Some("the key quota is used up; --no-new-keyring does without")
+        }
         ("Seccomp", _, libc::EACCES) => Some("without noNewPrivileges the filter needs CAP_SYS_ADMIN"),
-        ("WorkingDir", Call::Getcwd | Call::Compare, _) => Some("the directory lies outside the container's root"),
+        ("WorkingDir", Call::Getcwd | Call::Compare, _) => {
+            Some("the directory lies outside the container's root")
+        }
         ("Rlimit", _, libc::EPERM) => Some("raising a hard limit needs CAP_SYS_RESOURCE"),
         _ => None,
     }

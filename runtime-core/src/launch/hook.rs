@@ -30,7 +30,13 @@ const GRACE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// [`ErrorKind::Hook`] with the pointer, the exit status and the end of what it printed.
-pub(crate) fn run_hook(hook: &spec::Hook, pointer: &str, state: &[u8], cwd: &str, environment: &[String]) -> Result<()> {
+pub(crate) fn run_hook(
+    hook: &spec::Hook,
+    pointer: &str,
+    state: &[u8],
+    cwd: &str,
+    environment: &[String],
+) -> Result<()> {
     let args = if hook.args.is_empty() { std::slice::from_ref(&hook.path) } else { &hook.args };
     let own = harmless(environment);
     let env: &[String] = hook.env.as_deref().unwrap_or(&own);
@@ -49,8 +55,7 @@ pub(crate) fn run_program(path: &str, args: &[String], env: &[String], cwd: &str
 
 /// A loader variable that the container's author may have set for the engine must not reach a program with the host's rights (CVE-2025-23266).
 fn harmless(environment: &[String]) -> Vec<String> {
-    const NAMES: [&str; 7] =
-        ["GLIBC_TUNABLES", "GCONV_PATH", "LOCPATH", "NLSPATH", "IFS", "ENV", "BASH_ENV"];
+    const NAMES: [&str; 7] = ["GLIBC_TUNABLES", "GCONV_PATH", "LOCPATH", "NLSPATH", "IFS", "ENV", "BASH_ENV"];
     let hostile = |entry: &str| {
         let name = entry.split('=').next().unwrap_or_default();
         name.starts_with("LD_") || name.ends_with("_PRELOAD") || NAMES.contains(&name)
@@ -78,27 +83,30 @@ fn run(
     drop((stdin, output, theirs));
     let mut child = Child { path, pid, pidfd, feed: Some(feed), listen: Some(listen), tail: Vec::new() };
     let timely = child.attend(input, deadline)?;
-    if let Ok(super::channel::Event::Message { message, .. }) =
-        report.recv(Some(Instant::now()), None)
-    {
+    if let Ok(super::channel::Event::Message { message, .. }) = report.recv(Some(Instant::now()), None) {
         child.end()?;
-        return Err(Error::new(ErrorKind::Hook, format!("execute {path}")).with_path(path).with_errno(message.errno));
+        return Err(Error::new(ErrorKind::Hook, format!("execute {path}"))
+            .with_path(path)
+            .with_errno(message.errno));
     }
     if !timely {
         child.end()?;
         return Err(Error::new(
             ErrorKind::Hook,
-            format!("run {path}: it did not end within {} s{}", timeout.unwrap_or_default().as_secs(), child.said()),
+            format!(
+                "run {path}: it did not end within {} s{}",
+                timeout.unwrap_or_default().as_secs(),
+                child.said()
+            ),
         )
         .with_code("hook-timeout"));
     }
     match process::exit_status(child.pidfd.as_fd(), Duration::from_secs(1))? {
         Some(ExitStatus::Exited(0)) => Ok(()),
-        Some(status) => Err(Error::new(
-            ErrorKind::Hook,
-            format!("run {path}: it {}{}", ended(status), child.said()),
-        )
-        .with_code("hook-failed")),
+        Some(status) => {
+            Err(Error::new(ErrorKind::Hook, format!("run {path}: it {}{}", ended(status), child.said()))
+                .with_code("hook-failed"))
+        }
         None => Err(Error::new(ErrorKind::Hook, format!("run {path}: it did not end"))),
     }
 }
@@ -142,7 +150,13 @@ fn start(
     let mut kept: Vec<i32> = (0..3).chain(fds).chain([report.as_raw_fd()]).collect();
     kept.sort_unstable();
     kept.dedup();
-    let memory = Memory { slots: &mut places, words: &mut words, report: report.as_raw_fd(), kept: &kept, forget: &[] };
+    let memory = Memory {
+        slots: &mut places,
+        words: &mut words,
+        report: report.as_raw_fd(),
+        kept: &kept,
+        forget: &[],
+    };
     let broken = |e: Errno| Error::os(format!("clone a process for {path}"), e);
     let mask = SigSet::all()
         .thread_swap_mask(SigmaskHow::SIG_SETMASK)

@@ -34,15 +34,9 @@ pub(crate) fn open_all(
         .collect()
 }
 
-fn open_one(
-    what: &Open,
-    cgroup: Option<&Cgroup>,
-    init: Option<BorrowedFd<'_>>,
-) -> Result<(Slot, OwnedFd)> {
+fn open_one(what: &Open, cgroup: Option<&Cgroup>, init: Option<BorrowedFd<'_>>) -> Result<(Slot, OwnedFd)> {
     match what {
-        Open::Tree { path, recursive, nofollow, slot } => {
-            Ok((*slot, tree(path, *recursive, *nofollow)?))
-        }
+        Open::Tree { path, recursive, nofollow, slot } => Ok((*slot, tree(path, *recursive, *nofollow)?)),
         Open::Root { path, slot } => Ok((*slot, root(path)?)),
         Open::Null { slot } => Ok((*slot, null()?)),
         Open::Node { path, block, major, minor, slot } => {
@@ -61,9 +55,15 @@ fn open_one(
             let cgroup =
                 cgroup.ok_or_else(|| Error::new(ErrorKind::Usage, "the container has no cgroup to mount"))?;
             let dir = cgroup.directory_fd(hierarchy).ok_or_else(|| {
-                Error::new(ErrorKind::Unsupported, format!("the container has no cgroup in hierarchy {hierarchy}"))
+                Error::new(
+                    ErrorKind::Unsupported,
+                    format!("the container has no cgroup in hierarchy {hierarchy}"),
+                )
             })?;
-            Ok((*slot, clone_fd(dir, false).map_err(|e| Error::os("clone the container's cgroup directory", e))?))
+            Ok((
+                *slot,
+                clone_fd(dir, false).map_err(|e| Error::os("clone the container's cgroup directory", e))?,
+            ))
         }
     }
 }
@@ -82,9 +82,9 @@ fn tree(path: &Path, recursive: bool, nofollow: bool) -> Result<OwnedFd> {
     open_tree(CWD, path, flags).map_err(|e| {
         let error = Error::os("open the bind source", e).with_path(path);
         match e {
-            Errno::NOENT | Errno::NOTDIR => error
-                .with_code("mount-source-missing")
-                .with_hint("create it on the host or remove the mount"),
+            Errno::NOENT | Errno::NOTDIR => {
+                error.with_code("mount-source-missing").with_hint("create it on the host or remove the mount")
+            }
             _ => error.with_code("mount-source"),
         }
     })
@@ -99,7 +99,8 @@ fn root(path: &Path) -> Result<OwnedFd> {
             _ => error,
         }
     };
-    let dir = open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(broken)?;
+    let dir =
+        open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(broken)?;
     clone_fd(dir.as_fd(), true).map_err(broken)
 }
 
@@ -109,7 +110,8 @@ fn null() -> Result<OwnedFd> {
 }
 
 fn node(path: &Path, kind: FileType, major: u32, minor: u32) -> Result<OwnedFd> {
-    let broken = |e: Errno| Error::os("open the host's device node", e).with_path(path).with_code("host-device");
+    let broken =
+        |e: Errno| Error::os("open the host's device node", e).with_path(path).with_code("host-device");
     let fd = openat2(
         CWD,
         path,
@@ -123,7 +125,10 @@ fn node(path: &Path, kind: FileType, major: u32, minor: u32) -> Result<OwnedFd> 
     if FileType::from_raw_mode(stat.st_mode) != kind || stat.st_rdev != dev {
         return Err(Error::new(
             ErrorKind::Unsupported,
-            format!("the host's device node is not {} {major}:{minor}", if kind == FileType::BlockDevice { "block" } else { "character" }),
+            format!(
+                "the host's device node is not {} {major}:{minor}",
+                if kind == FileType::BlockDevice { "block" } else { "character" }
+            ),
         )
         .with_path(path)
         .with_code("host-device"));
@@ -133,10 +138,9 @@ fn node(path: &Path, kind: FileType, major: u32, minor: u32) -> Result<OwnedFd> 
 
 /// A namespace by its file: usually a magic link of procfs or a bind of one, given by the engine and therefore followed.
 fn namespace(path: &Path, nstype: i32) -> Result<OwnedFd> {
-    let broken = |e: Errno| {
-        Error::os("open the namespace", e).with_path(path).with_code("namespace-path")
-    };
-    let fd = open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty()).map_err(broken)?;
+    let broken = |e: Errno| Error::os("open the namespace", e).with_path(path).with_code("namespace-path");
+    let fd =
+        open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty()).map_err(broken)?;
     match crate::sys::ns::nstype(fd.as_fd()) {
         Ok(found) if found == nstype => Ok(fd),
         Ok(_) => Err(Error::new(ErrorKind::InvalidSpec, "the path leads to a namespace of another type")
@@ -148,4 +152,3 @@ fn namespace(path: &Path, nstype: i32) -> Result<OwnedFd> {
         Err(e) => Err(broken(e)),
     }
 }
-

@@ -80,13 +80,13 @@ impl Session {
     /// # Errors
     /// What cannot be opened, or the kernel's refusal of the clone.
     pub(crate) fn begin(script: Script, setting: Setting<'_>, watch: &Watch<'_>) -> Result<Self> {
-        let mut opened = watch.step(Phase::Mounts, "open sources", || {
-            open_all(&script.opens, setting.cgroup, setting.init)
-        })?;
+        let mut opened = watch
+            .step(Phase::Mounts, "open sources", || open_all(&script.opens, setting.cgroup, setting.init))?;
         opened.extend(setting.slots);
         let numbered = script.steps.iter().zip(0_u32..).map(|(planned, n)| (n, &planned.what));
         let numbered: Vec<_> = numbered.collect();
-        let arena = script.arena.clone().finish(numbered.into_iter(), u32::from(script.slots()), script.words)?;
+        let arena =
+            script.arena.clone().finish(numbered.into_iter(), u32::from(script.slots()), script.words)?;
         let mut slots = vec![-1; usize::from(script.slots())];
         for (slot, fd) in &opened {
             if let Some(place) = slots.get_mut(usize::from(slot.0)) {
@@ -96,7 +96,8 @@ impl Session {
         let mut words = vec![0_usize; usize::try_from(script.words).unwrap_or(0)];
         let (channel, theirs) = Channel::pair()?;
         let preserved = 3..3_i32.saturating_add_unsigned(setting.preserve);
-        let mut kept: Vec<i32> = (0..3).chain(preserved).chain(slots.iter().copied().filter(|fd| *fd >= 0)).collect();
+        let mut kept: Vec<i32> =
+            (0..3).chain(preserved).chain(slots.iter().copied().filter(|fd| *fd >= 0)).collect();
         kept.push(theirs.as_raw_fd());
         kept.sort_unstable();
         kept.dedup();
@@ -110,7 +111,8 @@ impl Session {
         let into = setting.cgroup.filter(|_| script.into_cgroup).and_then(Cgroup::into_cgroup_fd);
         let mask = Mask::block_all()?;
         let cloned = watch.step(Phase::Namespaces, "clone", || {
-            clone_walker(script.clone_flags, into, &arena, memory).map_err(|e| clone_failure(e, script.clone_flags))
+            clone_walker(script.clone_flags, into, &arena, memory)
+                .map_err(|e| clone_failure(e, script.clone_flags))
         });
         drop(mask);
         let (pid, pidfd) = cloned?;
@@ -134,7 +136,6 @@ impl Session {
     pub(crate) fn identity(&self) -> &Identity {
         &self.identity
     }
-
 
     /// Whether a second clone will change the identity.
     pub(crate) fn has_second_clone(&self) -> bool {
@@ -168,7 +169,10 @@ impl Session {
     ///
     /// # Errors
     /// What the child reports, what a hook reports, or that the child died. The child is gone then.
-    pub(crate) fn until_waiting(&mut self, root_ready: &mut dyn FnMut(&Identity) -> Result<()>) -> Result<()> {
+    pub(crate) fn until_waiting(
+        &mut self,
+        root_ready: &mut dyn FnMut(&Identity) -> Result<()>,
+    ) -> Result<()> {
         let first = Instant::now().checked_add(FIRST_WORD);
         let mut deadline = if self.script.answers.is_empty() { None } else { first };
         loop {
@@ -218,17 +222,19 @@ impl Session {
     /// Gives the child up: it lives on, and its pidfd is the caller's.
     pub(crate) fn finish(mut self) -> Result<(Identity, OwnedFd)> {
         self.alive = false;
-        let pidfd =
-            self.pidfd.try_clone().map_err(|e| Error::os("duplicate a process descriptor", e))?;
+        let pidfd = self.pidfd.try_clone().map_err(|e| Error::os("duplicate a process descriptor", e))?;
         Ok((self.identity.clone(), pidfd))
     }
 
     /// The report channel is closed: the program was executed, or the child died on the way.
     fn ended(&self) -> Result<()> {
         if process::has_exited(self.pidfd.as_fd())? && self.identity.never_executed() {
-            return Err(Error::new(ErrorKind::Kernel, "start the container: its init was killed before the program ran")
-                .with_code("init-died")
-                .in_phase(Phase::Process));
+            return Err(Error::new(
+                ErrorKind::Kernel,
+                "start the container: its init was killed before the program ran",
+            )
+            .with_code("init-died")
+            .in_phase(Phase::Process));
         }
         Ok(())
     }

@@ -51,7 +51,8 @@ impl Arena {
     /// # Errors
     /// As [`Arena::str`].
     pub(crate) fn list<T: AsRef<[u8]>>(&mut self, items: impl IntoIterator<Item = T>) -> Result<StrList> {
-        let entries: Vec<Str> = items.into_iter().map(|item| self.str(item.as_ref())).collect::<Result<_>>()?;
+        let entries: Vec<Str> =
+            items.into_iter().map(|item| self.str(item.as_ref())).collect::<Result<_>>()?;
         self.align(4);
         let off = self.offset()?;
         for entry in &entries {

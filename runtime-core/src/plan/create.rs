@@ -67,11 +67,14 @@ pub(crate) fn plan(
     let rootfs = bundle.join(&valid.root);
     let user_namespace = valid.namespaces.contains(NamespaceKind::User);
     if facts.rootless() && !user_namespace {
-        return Err(Error::new(ErrorKind::Unsupported, "an ordinary user can only make containers with a user namespace")
-            .at("/linux/namespaces")
-            .in_phase(Phase::Plan)
-            .with_code("rootless-needs-user-namespace")
-            .with_hint("make the bundle with `spec --rootless`, or run as root"));
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "an ordinary user can only make containers with a user namespace",
+        )
+        .at("/linux/namespaces")
+        .in_phase(Phase::Plan)
+        .with_code("rootless-needs-user-namespace")
+        .with_hint("make the bundle with `spec --rootless`, or run as root"));
     }
     let wanted_devices = plan_devices(&valid, facts, user_namespace);
     let cgroup = plan_cgroup(id, &valid, facts, &wanted_devices, choices)?;
@@ -84,9 +87,10 @@ pub(crate) fn plan(
     };
 
     let mut script = Script::new();
-    let joins = (0..cgroup.directories.iter().filter(|d| d.version == crate::cgroup::layout::Version::V1).count())
-        .map(|_| script.slot())
-        .collect::<Result<Vec<_>>>()?;
+    let joins =
+        (0..cgroup.directories.iter().filter(|d| d.version == crate::cgroup::layout::Version::V1).count())
+            .map(|_| script.slot())
+            .collect::<Result<Vec<_>>>()?;
     let around = namespace_surroundings(&valid, facts, &cgroup, joins.clone(), choices);
     let wanted = process::Wanted {
         process: &valid.process,
@@ -125,7 +129,13 @@ pub(crate) fn plan(
         script.step("/hooks", Phase::Hooks, Step::RootReady);
     }
     let state = StateText { id, bundle, valid: &valid };
-    hooks::plan_inside(&mut script, &state, HookPoint::CreateContainer, hook_output, &bundle.to_string_lossy())?;
+    hooks::plan_inside(
+        &mut script,
+        &state,
+        HookPoint::CreateContainer,
+        hook_output,
+        &bundle.to_string_lossy(),
+    )?;
     mounts::plan_readonly(&mut script, &mount_around);
     let change = if choices.no_pivot { Step::MoveRoot } else { Step::PivotRoot };
     script.step("", Phase::Rootfs, change);
@@ -244,7 +254,11 @@ fn plan_cgroup(
     choices: &Choices,
 ) -> Result<CgroupPlan> {
     if choices.no_cgroup {
-        return Ok(CgroupPlan { directories: Vec::new(), writes: Vec::new(), devices: DevicesPlan::Unrestricted });
+        return Ok(CgroupPlan {
+            directories: Vec::new(),
+            writes: Vec::new(),
+            devices: DevicesPlan::Unrestricted,
+        });
     }
     let none = Resources::default();
     let resources = valid.spec.linux.as_ref().and_then(|l| l.resources.as_ref()).unwrap_or(&none);
@@ -261,12 +275,14 @@ fn plan_cgroup(
         })
         .collect();
     let rootless = facts.rootless() || !facts.initial_user_namespace;
-    CgroupPlan::new(&facts.cgroup, valid.cgroups_path.as_deref(), id, resources, &nodes, rootless).map_err(|refusal| {
-        Error::new(ErrorKind::Unsupported, refusal.reason)
-            .at(refusal.pointer)
-            .in_phase(Phase::Cgroup)
-            .with_code("cgroup-refused")
-    })
+    CgroupPlan::new(&facts.cgroup, valid.cgroups_path.as_deref(), id, resources, &nodes, rootless).map_err(
+        |refusal| {
+            Error::new(ErrorKind::Unsupported, refusal.reason)
+                .at(refusal.pointer)
+                .in_phase(Phase::Cgroup)
+                .with_code("cgroup-refused")
+        },
+    )
 }
 
 fn namespace_surroundings(
@@ -281,7 +297,8 @@ fn namespace_surroundings(
     let (uids, gids) = linux.map_or((&[][..], &[][..]), |l| (&l.uid_mappings[..], &l.gid_mappings[..]));
     // The kernel lets an unprivileged process write only its own id, and gid_map only once setgroups is denied; longer maps go through
     // newgidmap, which is privileged.
-    let deny_setgroups = new_user && facts.rootless() && gids.iter().map(|m| u64::from(m.size)).sum::<u64>() == 1;
+    let deny_setgroups =
+        new_user && facts.rootless() && gids.iter().map(|m| u64::from(m.size)).sum::<u64>() == 1;
     let has_v2 = cgroup.directories.iter().any(|d| d.version == crate::cgroup::layout::Version::V2);
     namespaces::Surroundings {
         rootless: facts.rootless(),

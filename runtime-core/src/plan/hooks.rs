@@ -71,8 +71,7 @@ pub(crate) fn plan_inside(
         let (state_head, state_tail) = match texts {
             Some(both) => both,
             None => {
-                let (head, tail) =
-                    state_text(state.id, status, state.bundle, &state.valid.spec.annotations)?;
+                let (head, tail) = state_text(state.id, status, state.bundle, &state.valid.spec.annotations)?;
                 let both = (script.str(&head)?, script.str(&tail)?);
                 texts = Some(both);
                 both

@@ -71,8 +71,7 @@ pub(crate) fn plan(script: &mut Script, mounts: &[ValidMount], around: &Surround
     let opened = open_sources(script, mounts, around)?;
 
     // pivot_root(2) refuses a shared root; submounts of a shared root stay the peers that they are.
-    let (propagation, recursive) =
-        if base == MS_SHARED { (MS_PRIVATE, false) } else { (base, true) };
+    let (propagation, recursive) = if base == MS_SHARED { (MS_PRIVATE, false) } else { (base, true) };
     tree_attr(script, "/root/path", Phase::Rootfs, root, Attr { propagation, recursive, ..Attr::default() });
     let place = if around.classic_root { &*around.rootfs.to_string_lossy() } else { "/" };
     let path = script.str(place)?;
@@ -155,7 +154,11 @@ enum Opened {
     Later,
 }
 
-fn open_sources(script: &mut Script, mounts: &[ValidMount], around: &Surroundings<'_>) -> Result<Vec<Opened>> {
+fn open_sources(
+    script: &mut Script,
+    mounts: &[ValidMount],
+    around: &Surroundings<'_>,
+) -> Result<Vec<Opened>> {
     mounts
         .iter()
         .map(|mount| {
@@ -188,14 +191,14 @@ fn open_cgroup_sources(script: &mut Script, mount: &ValidMount, around: &Surroun
     }
     // Without a cgroup namespace `/proc/self/cgroup` shows the host's path, so the whole tree has to be there. A clone of the host's mount
     // instead of a new one: mounting cgroup2 from the initial cgroup namespace waits for an RCU grace period.
-    let hierarchy = around.cgroups.hierarchies.iter().find(|h| h.version == Version::V2).ok_or_else(|| {
-        Error::new(ErrorKind::Unsupported, "mount cgroups: this host has no cgroup hierarchy")
-            .at(pointer.clone())
-            .in_phase(Phase::Cgroup)
-            .with_code("cgroup-absent")
-    })?;
-    let source =
-        Source::Bind { path: PathBuf::from(&hierarchy.mount), recursive: false };
+    let hierarchy =
+        around.cgroups.hierarchies.iter().find(|h| h.version == Version::V2).ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, "mount cgroups: this host has no cgroup hierarchy")
+                .at(pointer.clone())
+                .in_phase(Phase::Cgroup)
+                .with_code("cgroup-absent")
+        })?;
+    let source = Source::Bind { path: PathBuf::from(&hierarchy.mount), recursive: false };
     open_host(script, around, &pointer, Phase::Cgroup, source).map(Opened::Host)
 }
 
@@ -204,7 +207,9 @@ fn legacy_hierarchies(layout: &Layout) -> Vec<&Hierarchy> {
 }
 
 fn directory_name(hierarchy: &Hierarchy) -> String {
-    Path::new(&hierarchy.mount).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    Path::new(&hierarchy.mount)
+        .file_name()
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
 /// The part of a source that lies below the rootfs by its text.
@@ -249,12 +254,8 @@ fn plan_one(
             let inner = inside_root(around, &around.bundle.join(&mount.source)).unwrap_or_default();
             let path = script.str(&inner)?;
             let out = script.slot()?;
-            let step = Step::OpenInnerTree {
-                path,
-                recursive: flags.bind == Some(true),
-                nofollow: false,
-                out,
-            };
+            let step =
+                Step::OpenInnerTree { path, recursive: flags.bind == Some(true), nofollow: false, out };
             script.step(format!("{pointer}/source"), Phase::Mounts, step);
             bind(script, mount, out, base)
         }
@@ -335,7 +336,8 @@ fn bind(script: &mut Script, mount: &ValidMount, tree: Slot, base: u64) -> Resul
         Some((first, rest)) if first.recursive || !recursive => (propagation_flag(first.kind), rest),
         _ => (if base == MS_SHARED { 0 } else { base }, flags.propagation.as_slice()),
     };
-    let whole = Attr { set: flags.recursive.set, clear: flags.recursive.clear, propagation: first, recursive };
+    let whole =
+        Attr { set: flags.recursive.set, clear: flags.recursive.clear, propagation: first, recursive };
     let own = Attr { set: flags.attributes.set, clear: flags.attributes.clear, ..Attr::default() };
     if recursive {
         tree_attr(script, &pointer, Phase::Mounts, tree, whole);
@@ -346,7 +348,8 @@ fn bind(script: &mut Script, mount: &ValidMount, tree: Slot, base: u64) -> Resul
         tree_attr(script, &pointer, Phase::Mounts, tree, attr);
     }
     for word in rest {
-        let attr = Attr { propagation: propagation_flag(word.kind), recursive: word.recursive, ..Attr::default() };
+        let attr =
+            Attr { propagation: propagation_flag(word.kind), recursive: word.recursive, ..Attr::default() };
         tree_attr(script, &pointer, Phase::Mounts, tree, attr);
     }
     attach(script, mount, tree)?;
@@ -357,10 +360,12 @@ fn bind(script: &mut Script, mount: &ValidMount, tree: Slot, base: u64) -> Resul
 fn propagate(script: &mut Script, mount: &ValidMount, tree: Slot) {
     let pointer = format!("/mounts/{}/options", mount.index);
     let flags = &mount.options;
-    let whole = Attr { set: flags.recursive.set, clear: flags.recursive.clear, recursive: true, ..Attr::default() };
+    let whole =
+        Attr { set: flags.recursive.set, clear: flags.recursive.clear, recursive: true, ..Attr::default() };
     tree_attr(script, &pointer, Phase::Mounts, tree, whole);
     for word in &flags.propagation {
-        let attr = Attr { propagation: propagation_flag(word.kind), recursive: word.recursive, ..Attr::default() };
+        let attr =
+            Attr { propagation: propagation_flag(word.kind), recursive: word.recursive, ..Attr::default() };
         tree_attr(script, &pointer, Phase::Mounts, tree, attr);
     }
 }
@@ -382,7 +387,8 @@ fn plan_remount(script: &mut Script, mount: &ValidMount) -> Result<()> {
     let flags = &mount.options;
     let pointer = format!("/mounts/{}", mount.index);
     let target = script.str(&mount.destination)?;
-    let (set, clear) = (flags.attributes.set | flags.recursive.set, flags.attributes.clear | flags.recursive.clear);
+    let (set, clear) =
+        (flags.attributes.set | flags.recursive.set, flags.attributes.clear | flags.recursive.clear);
     let recursive = flags.recursive.set | flags.recursive.clear != 0;
     let switches = (flags.superblock.set | flags.superblock.clear) & !superblock::RDONLY;
     if flags.bind.is_none() && (!flags.data.is_empty() || switches != 0) {

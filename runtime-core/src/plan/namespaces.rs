@@ -88,7 +88,8 @@ pub(crate) fn plan(script: &mut Script, wanted: &Namespaces, around: &Surroundin
         script.step(at(NamespaceKind::Time), phase, Step::Unshare { flags: NEWTIME });
     }
     if let Some((uid, gid)) = &around.maps {
-        let maps = Answer::IdMaps { uid: uid.clone(), gid: gid.clone(), deny_setgroups: around.deny_setgroups };
+        let maps =
+            Answer::IdMaps { uid: uid.clone(), gid: gid.clone(), deny_setgroups: around.deny_setgroups };
         script.answer("/linux/uidMappings", phase, maps);
     }
     if let Some(lines) = &around.time_offsets {

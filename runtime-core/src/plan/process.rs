@@ -13,7 +13,7 @@
 use super::script::{Answer, Script};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::validate::{CapabilitySets, ProcessParts, ResourceLimit};
-use coracle_init::program::{Bytes, Slot, Step, StrList};
+use coracle_init::program::{Slot, Step, StrList};
 
 /// A compiled filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +98,10 @@ pub(crate) fn plan(
     let filter = match &wanted.filter {
         Some(filter) => {
             let program = script.arena.raw(&filter.program)?;
-            Some((Step::Seccomp { filter: program, flags: filter.flags, listener: Slot::NONE }, filter.behind_gate))
+            Some((
+                Step::Seccomp { filter: program, flags: filter.flags, listener: Slot::NONE },
+                filter.behind_gate,
+            ))
         }
         None => None,
     };
@@ -111,7 +114,9 @@ pub(crate) fn plan(
         script.step(at(&format!("rlimits/{index}")), phase, Step::Rlimit { resource, soft, hard });
     }
     if wanted.reset_affinity {
-        script.step("", phase, Step::CpuAffinity { mask: Bytes::default() });
+        // More bits than any kernel has CPUs; the kernel takes those that the cpuset allows.
+        let mask = script.arena.raw(&[0xff; 1024])?;
+        script.step("", phase, Step::CpuAffinity { mask });
     }
     // Unset means unchanged in the specification; images are made for 0022, which is what runc and crun give them.
     script.step(at("user/umask"), phase, Step::Umask { mask: user.umask.unwrap_or(0o022) });
@@ -215,7 +220,9 @@ mod tests {
         let bytes = script.arena.finish([].into_iter(), 0, 0).unwrap();
         let program = Program::new(&bytes).unwrap();
         (0..list.count)
-            .map(|i| String::from_utf8(program.str(program.item(list, i).unwrap()).unwrap().to_vec()).unwrap())
+            .map(|i| {
+                String::from_utf8(program.str(program.item(list, i).unwrap()).unwrap().to_vec()).unwrap()
+            })
             .collect()
     }
 
@@ -237,7 +244,10 @@ mod tests {
             let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
             let env: Vec<String> = env.into_iter().map(str::to_owned).collect();
             let mut script = Script::new();
-            let Step::FindProgram { candidates, .. } = find_program(&mut script, &args, &env, 0).unwrap() else { panic!() };
+            let Step::FindProgram { candidates, .. } = find_program(&mut script, &args, &env, 0).unwrap()
+            else {
+                panic!()
+            };
             assert_eq!(strings(script, candidates), expected);
         }
     }

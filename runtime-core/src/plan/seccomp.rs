@@ -29,8 +29,9 @@ pub(crate) fn plan(seccomp: &spec::Seccomp, no_new_privs: bool, container_hooks:
             .with_source(e)
     })?;
     let allowed = |name: &str| {
-        Call::named(native, name, [0; 6])
-            .is_none_or(|call| evaluate(&compiled.insns, &call).is_ok_and(|verdict| verdict.action() == Action::Allow))
+        Call::named(native, name, [0; 6]).is_none_or(|call| {
+            evaluate(&compiled.insns, &call).is_ok_and(|verdict| verdict.action() == Action::Allow)
+        })
     };
     let mut needed: Vec<&str> = ALWAYS.to_vec();
     if !no_new_privs {
@@ -58,7 +59,19 @@ const BEFORE_CAPABILITIES: [&str; 3] = ["capset", "capget", "prctl"];
 const FOR_GATE: [&str; 5] = ["recvmsg", "sendmsg", "close", "prctl", "madvise"];
 /// What running a hook takes.
 const FOR_HOOKS: [&str; 13] = [
-    "pipe2", "clone", "ppoll", "read", "write", "wait4", "kill", "dup3", "rt_sigaction", "rt_sigprocmask", "setsid", "umask", "chdir",
+    "pipe2",
+    "clone",
+    "ppoll",
+    "read",
+    "write",
+    "wait4",
+    "kill",
+    "dup3",
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "setsid",
+    "umask",
+    "chdir",
 ];
 
 fn cannot_live(name: &str) -> Error {

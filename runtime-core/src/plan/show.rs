@@ -196,8 +196,13 @@ const MOUNT_ATTRS: &[(u64, &str)] = &[
     (0x10_0000, "idmap"),
     (0x20_0000, "nosymfollow"),
 ];
-const PROPAGATION: &[(u64, &str)] =
-    &[(1 << 17, "unbindable"), (1 << 18, "private"), (1 << 19, "slave"), (1 << 20, "shared"), (1 << 14, "rec")];
+const PROPAGATION: &[(u64, &str)] = &[
+    (1 << 17, "unbindable"),
+    (1 << 18, "private"),
+    (1 << 19, "slave"),
+    (1 << 20, "shared"),
+    (1 << 14, "rec"),
+];
 
 /// Names of the bits that are set; what has no name is shown as a number.
 fn names(mut flags: u64, table: &[(u64, &str)]) -> String {

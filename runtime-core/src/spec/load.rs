@@ -64,7 +64,9 @@ impl From<LoadError> for Error {
             line => format!(" (line {line}, column {})", error.column),
         };
         let kind = if error.errno.is_some() { ErrorKind::Io } else { ErrorKind::InvalidSpec };
-        let mut out = Self::new(kind, format!("{}{place}", error.message)).in_phase(Phase::Load).with_code("config-load");
+        let mut out = Self::new(kind, format!("{}{place}", error.message))
+            .in_phase(Phase::Load)
+            .with_code("config-load");
         if !error.pointer.is_empty() {
             out = out.at(error.pointer);
         }

@@ -61,23 +61,23 @@ pub(super) fn capabilities(sets: &Capabilities, at: &Place<'_>, report: &mut Rep
         permitted: set("permitted", &sets.permitted),
         ambient: set("ambient", &sets.ambient),
     };
-    for (key, bits, limit, rule) in [
-        ("effective", sets.effective, sets.permitted, "can only be effective when it is permitted"),
-        ("ambient", sets.ambient, sets.permitted, "can only be ambient when it is permitted"),
-        ("ambient", sets.ambient, sets.inheritable, "can only be ambient when it is inheritable"),
-    ] {
-        let over = bits & !limit;
-        if over != 0 {
-            let name = known_capabilities()
-                .into_iter()
-                .find(|name| capability_bit(name) == Some(over & over.wrapping_neg()));
-            report.refuse(
-                &at.key(key),
-                "capability-not-permitted",
-                format!("{} {rule}", name.unwrap_or_default()),
-            );
-        }
+    let first = |bits: u64| {
+        let lowest = bits & bits.wrapping_neg();
+        known_capabilities().into_iter().find(|name| capability_bit(name) == Some(lowest)).unwrap_or_default()
+    };
+    let over = sets.effective & !sets.permitted;
+    if over != 0 {
+        let message = format!("{} can only be effective when it is permitted", first(over));
+        report.refuse(&at.key("effective"), "capability-not-permitted", message);
     }
+    // The kernel only raises what is permitted and inheritable. What cannot be granted is left out (config.md, "Linux Process"), and
+    // documents that runc writes ask for such bits.
+    let over = sets.ambient & !(sets.permitted & sets.inheritable);
+    if over != 0 {
+        let message = format!("{} is not ambient, since it is not permitted and inheritable", first(over));
+        report.warn(&at.key("ambient"), "capability-not-ambient", message);
+    }
+    let sets = CapabilitySets { ambient: sets.ambient & !over, ..sets };
     sets
 }
 
