@@ -104,7 +104,8 @@ impl Identity {
             Err(e) => return Err(Error::os("open the process", e).in_phase(Phase::Signal)),
         };
         let same = match (self.pidfs_ino, self.start_time) {
-            (Some(ino), _) => pidfs_inode(&pidfd)? == Some(ino),
+            // Recorded in this boot, so these are inodes of pidfs again.
+            (Some(ino), _) => fstat(&pidfd).map_err(gone)?.st_ino == ino,
             // Read after opening: whoever has the number now is the one that was opened, or the opened one is gone.
             (None, Some(ticks)) => start_time(self.pid)? == Some(ticks),
             (None, None) => false,

@@ -3,7 +3,6 @@
 //! Must not: change the calling process. Tests: `tests/embed`; at the end of this file for what needs no privileges.
 
 use crate::bundle::Bundle;
-use crate::cgroup::CgroupRecord;
 use crate::container::Container;
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::host::Facts;
@@ -33,7 +32,7 @@ pub enum Cgroups {
 }
 
 /// The record of this version of the library.
-pub(crate) type ContainerRecord = Record<CgroupRecord>;
+pub(crate) type ContainerRecord = Record;
 
 /// A place where containers are kept, and how they are made. Cheap to clone; changes nothing by itself.
 #[derive(Clone)]

@@ -11,7 +11,6 @@ use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::id::ContainerId;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, fstat, openat, renameat, statat, unlinkat};
 use rustix::io::{Errno, write};
-use serde::Serialize;
 use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -91,7 +90,7 @@ impl Lock {
     ///
     /// # Errors
     /// [`ErrorKind::Io`] with the kernel's reason, ENOSPC above all; those of [`Record`]'s encoding.
-    pub(crate) fn write_record<C: Serialize>(&self, record: &mut Record<C>) -> Result<()> {
+    pub(crate) fn write_record(&self, record: &mut Record) -> Result<()> {
         let fail = |e: Errno| self.dir.os("write the container's record", e);
         record.boot = self.dir.boot()?;
         let bytes = record.encode()?;

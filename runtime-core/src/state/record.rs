@@ -6,10 +6,10 @@
 //! Must not: be believed. Process, namespaces and cgroup are compared with the kernel before anything is done to them. Tests: at the
 //! end of this file, with a record of each version in `tests/data`.
 
+use crate::cgroup::CgroupRecord;
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::process::Identity;
 use crate::spec::{Hook, Process};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -31,10 +31,10 @@ pub(crate) enum Progress {
     Created,
 }
 
-/// Everything that is kept about one container. `C` is the cgroup's record.
+/// Everything that is kept about one container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", bound(deserialize = "C: Deserialize<'de>"))]
-pub(crate) struct Record<C> {
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Record {
     version: u32,
     /// The boot that the process numbers and inodes belong to; absent where the directory itself does not outlive it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,8 +65,8 @@ pub(crate) struct Record<C> {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) namespaces: Vec<NamespaceRecord>,
     /// Its cgroup: in an intent the one that will be made.
-    #[serde(default = "nothing", skip_serializing_if = "Option::is_none")]
-    pub(crate) cgroup: Option<C>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cgroup: Option<CgroupRecord>,
     /// Defaults for exec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) process: Option<Process>,
@@ -167,7 +167,7 @@ impl StepRecord {
     }
 }
 
-impl<C> Record<C> {
+impl Record {
     /// An intent with nothing in it but the names; the other fields are set by the caller.
     pub(crate) fn new(id: &crate::ContainerId, bundle: PathBuf, rootfs: PathBuf) -> Self {
         Self {
@@ -205,10 +205,7 @@ impl<C> Record<C> {
     ///
     /// # Errors
     /// [`ErrorKind::Usage`] when a path is not UTF-8; [`ErrorKind::State`] when the record is larger than one that is read.
-    pub(super) fn encode(&self) -> Result<Vec<u8>>
-    where
-        C: Serialize,
-    {
+    pub(super) fn encode(&self) -> Result<Vec<u8>> {
         let bytes = serde_json::to_vec(self).map_err(|e| {
             Error::new(ErrorKind::Usage, "write the container's record").with_source(e).in_phase(Phase::State)
         })?;
@@ -224,10 +221,7 @@ impl<C> Record<C> {
     ///
     /// # Errors
     /// [`ErrorKind::State`], quarantined: another version, not JSON, a field of another type or a wrong name.
-    pub(super) fn decode(bytes: &[u8], id: &crate::ContainerId) -> Result<Self>
-    where
-        C: DeserializeOwned,
-    {
+    pub(super) fn decode(bytes: &[u8], id: &crate::ContainerId) -> Result<Self> {
         #[derive(Deserialize)]
         struct Version {
             version: u32,
@@ -259,11 +253,6 @@ pub(super) fn quarantined(why: &str) -> Error {
 
 fn is_false(flag: &bool) -> bool {
     !flag
-}
-
-/// `Option::default` without asking that `C` has one.
-fn nothing<C>() -> Option<C> {
-    None
 }
 
 /// RFC 3339 in UTC with nanoseconds: `2025-03-01T12:00:00.123456789Z`. Times before 1970 are shown as its first moment.
@@ -302,12 +291,6 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    /// Stands for the cgroup's record.
-    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-    struct Dirs {
-        dirs: Vec<String>,
-    }
-
     const V1: &[u8] = include_bytes!("../../tests/data/record-v1.json");
 
     fn id() -> crate::ContainerId {
@@ -316,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_record_of_the_first_version_is_read_for_ever() {
-        let record = Record::<Dirs>::decode(V1, &id()).unwrap();
+        let record = Record::decode(V1, &id()).unwrap();
         assert_eq!(record.progress, Progress::Created);
         assert_eq!(record.bundle, PathBuf::from("/bundles/web"));
         assert_eq!(record.created, "2025-03-01T12:00:00.000000007Z");
@@ -329,7 +312,16 @@ mod tests {
             record.namespaces[1],
             NamespaceRecord { kind: "net".into(), ino: 4_026_531_840, joined: true }
         );
-        assert_eq!(record.cgroup, Some(Dirs { dirs: vec!["/web".into()] }));
+        let cgroup = serde_json::to_string(&record.cgroup).unwrap();
+        for part in [
+            "\"path\":\"pods/web\"",
+            "\"inode\":71",
+            "\"inode\":70",
+            "\"deviceProgram\":12",
+            "\"ours\":false",
+        ] {
+            assert!(cgroup.contains(part), "{part} in {cgroup}");
+        }
         assert_eq!(record.process.as_ref().unwrap().args, ["sh", "-c", "exit 0"]);
         assert_eq!(record.hooks.poststop[0].timeout, Some(10));
         let row = record.step(31).unwrap();
@@ -344,13 +336,13 @@ mod tests {
 
     #[test]
     fn what_is_written_is_what_is_read() {
-        let record = Record::<Dirs>::decode(V1, &id()).unwrap();
-        let again = Record::<Dirs>::decode(&record.encode().unwrap(), &id()).unwrap();
+        let record = Record::decode(V1, &id()).unwrap();
+        let again = Record::decode(&record.encode().unwrap(), &id()).unwrap();
         assert_eq!(again, record);
-        let small = Record::<Dirs>::new(&id(), "/b".into(), "/b/rootfs".into());
+        let small = Record::new(&id(), "/b".into(), "/b/rootfs".into());
         let bytes = small.encode().unwrap();
         assert!(!bytes.contains(&b'\n') && bytes.len() < 250, "{}", String::from_utf8_lossy(&bytes));
-        assert_eq!(Record::<Dirs>::decode(&bytes, &id()).unwrap(), small);
+        assert_eq!(Record::decode(&bytes, &id()).unwrap(), small);
     }
 
     #[test]
@@ -366,7 +358,7 @@ mod tests {
             ("{\"version\": 7, \"all\": [\"else\"]}".to_owned(), "version 7"),
         ];
         for (text, why) in cases {
-            let error = Record::<Dirs>::decode(text.as_bytes(), &id()).unwrap_err();
+            let error = Record::decode(text.as_bytes(), &id()).unwrap_err();
             assert_eq!((error.kind(), error.code()), (ErrorKind::State, "record-quarantined"), "{text}");
             assert!(error.to_string().contains(why), "{error}");
         }
@@ -376,7 +368,7 @@ mod tests {
     fn paths_that_json_cannot_hold_are_refused() {
         use std::os::unix::ffi::OsStringExt;
         let odd = PathBuf::from(std::ffi::OsString::from_vec(b"/b\xff".to_vec()));
-        let record = Record::<Dirs>::new(&id(), odd, "/b/rootfs".into());
+        let record = Record::new(&id(), odd, "/b/rootfs".into());
         assert_eq!(record.encode().unwrap_err().kind(), ErrorKind::Usage);
     }
 

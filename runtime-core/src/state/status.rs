@@ -12,6 +12,7 @@
 
 use super::record::{Progress, Record};
 use super::store::ContainerDir;
+use crate::cgroup::CgroupRecord;
 use crate::error::Result;
 use crate::launch::gate::Gate;
 use crate::process::has_exited;
@@ -67,10 +68,10 @@ pub(crate) struct Observed {
 ///
 /// # Errors
 /// Those of the questions: process, lock, gate, and what `frozen` returns.
-pub(crate) fn observe<C>(
+pub(crate) fn observe(
     dir: &ContainerDir,
-    record: Option<&Record<C>>,
-    frozen: impl FnOnce(&C) -> Result<bool>,
+    record: Option<&Record>,
+    frozen: impl FnOnce(&CgroupRecord) -> Result<bool>,
 ) -> Result<Observed> {
     let Some(record) = record.filter(|record| record.progress == Progress::Created) else {
         let status = if dir.is_locked()? { Status::Creating } else { Status::Stopped };

@@ -12,7 +12,6 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, read};
 use rustix::process::geteuid;
-use serde::de::DeserializeOwned;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
@@ -45,8 +44,6 @@ pub(crate) struct Store(Option<Arc<Root>>);
 struct Root {
     path: PathBuf,
     fd: OwnedFd,
-    /// Whether it is on a memory file system, which no boot survives.
-    volatile: bool,
 }
 
 impl Store {
@@ -71,8 +68,7 @@ impl Store {
             done => done.map_err(fail)?,
         };
         check_root(&fstat(&fd).map_err(fail)?).map_err(|e| e.with_path(path.clone()))?;
-        let volatile = in_memory(fd.as_fd()).map_err(fail)?;
-        Ok(Self(Some(Arc::new(Root { path, fd, volatile }))))
+        Ok(Self(Some(Arc::new(Root { path, fd }))))
     }
 
     /// Makes a new container's directory and locks it. The caller removes it ([`Lock::remove`]) when it fails later.
@@ -274,11 +270,12 @@ impl ContainerDir {
 
     /// The record; `None` when none was written: its creator is about to, or was killed before.
     ///
-    /// When the machine was booted since, the record comes without its init process.
+    /// When the machine was booted since, it comes without the init process, its namespaces and cgroup: numbers and names that
+    /// belong to somebody else by now.
     ///
     /// # Errors
     /// [`ErrorKind::State`], code `record-quarantined`, when it cannot be used; [`ErrorKind::Io`] when it cannot be read.
-    pub(crate) fn read_record<C: DeserializeOwned>(&self) -> Result<Option<Record<C>>> {
+    pub(crate) fn read_record(&self) -> Result<Option<Record>> {
         let bytes = match self.read_file(RECORD, MAX_LEN) {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Ok(None),
@@ -287,7 +284,8 @@ impl ContainerDir {
         let mut record =
             Record::decode(&bytes, self.id()).map_err(|e| e.with_path(self.path().join(RECORD)))?;
         if record.boot.is_some() && record.boot != current_boot()? {
-            record.init = None;
+            (record.init, record.cgroup) = (None, None);
+            record.namespaces.clear();
         }
         Ok(Some(record))
     }
@@ -354,9 +352,10 @@ impl ContainerDir {
         if errno == Errno::NOENT { missing() } else { self.0.root.os(message, &self.0.id, errno) }
     }
 
-    /// What a new record says about the boot.
+    /// What a new record says about the boot: nothing on a memory file system, which no boot survives.
     pub(super) fn boot(&self) -> Result<Option<String>> {
-        if self.0.root.volatile { Ok(None) } else { current_boot() }
+        let in_memory = in_memory(self.root()).map_err(|e| self.os("look at the state directory", e))?;
+        if in_memory { Ok(None) } else { current_boot() }
     }
 }
 

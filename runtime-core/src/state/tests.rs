@@ -2,6 +2,7 @@
 
 use super::store::{FILES, RECORD, RECORD_NEW};
 use super::{ContainerDir, NamespaceRecord, Progress, Record, Status, Store, observe};
+use crate::cgroup::CgroupRecord;
 use crate::error::{ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::launch::gate::Gate;
@@ -16,9 +17,6 @@ use std::process::{Command, Stdio};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-
-/// Any record of a cgroup will do here.
-type AnyRecord = Record<u32>;
 
 /// A directory that is removed with all that the test left in it.
 struct Temp(PathBuf);
@@ -65,7 +63,7 @@ fn soon() -> Instant {
     Instant::now() + Duration::from_secs(20)
 }
 
-fn record(name: &str) -> AnyRecord {
+fn record(name: &str) -> Record {
     Record::new(&id(name), "/bundle".into(), "/bundle/rootfs".into())
 }
 
@@ -281,7 +279,7 @@ fn readers_never_see_half_a_record() {
         });
         let dir = temp.store().find(&id("web")).unwrap();
         while done.load(Ordering::SeqCst) == 0 {
-            let read: AnyRecord = dir.read_record().unwrap().unwrap();
+            let read: Record = dir.read_record().unwrap().unwrap();
             assert!([0, 300_000].contains(&read.annotations.get("a").map_or(0, String::len)));
         }
     });
@@ -297,7 +295,7 @@ fn a_directory_made_anew_is_not_the_one_that_was_opened() {
     assert_eq!(old.lock(soon()).unwrap_err().kind(), ErrorKind::NotFound);
     let lock = store.create(&id("web")).unwrap();
     assert_eq!(old.lock(soon()).unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(old.read_record::<u32>().unwrap(), None);
+    assert_eq!(old.read_record().unwrap(), None);
     lock.remove().unwrap();
 }
 
@@ -329,12 +327,12 @@ fn links_fifos_and_giants_are_no_records() {
     let lock = temp.store().create(&id("web")).unwrap();
     let file = temp.0.join("web").join(RECORD);
     let refused = |what: &str| {
-        let error = lock.read_record::<u32>().unwrap_err();
+        let error = lock.read_record().unwrap_err();
         assert_eq!(error.code(), "record-quarantined", "{what}: {error}");
         assert_eq!(error.path(), Some(&*file), "{what}");
         fs::remove_file(&file).unwrap();
     };
-    assert_eq!(lock.read_record::<u32>().unwrap(), None);
+    assert_eq!(lock.read_record().unwrap(), None);
     fs::write(temp.0.join("elsewhere"), serde_json::to_vec(&record("web")).unwrap()).unwrap();
     symlink("../elsewhere", &file).unwrap();
     refused("link");
@@ -362,6 +360,7 @@ fn another_boot_takes_the_process_away() {
     let mut written = record("web");
     written.init = Some(identity(&child));
     written.progress = Progress::Created;
+    written.cgroup = Some(CgroupRecord::default());
     lock.write_record(&mut written).unwrap();
     assert_eq!(lock.read_record().unwrap(), Some(written.clone()));
     assert_eq!(status(&lock, false).unwrap(), Status::Running);
@@ -374,8 +373,8 @@ fn another_boot_takes_the_process_away() {
         .replacen("{", "{\"boot\":\"another\",", 1)
         .replace(&format!("\"boot\":\"{}\",", boot.trim()), "");
     fs::write(&file, other).unwrap();
-    let read: AnyRecord = lock.read_record().unwrap().unwrap();
-    assert_eq!(read.init, None, "a number of another boot is nobody's");
+    let read: Record = lock.read_record().unwrap().unwrap();
+    assert_eq!((read.init, read.cgroup), (None, None), "what has these numbers and names is somebody else's");
     assert_eq!(status(&lock, false).unwrap(), Status::Stopped);
     child.kill().unwrap();
     child.wait().unwrap();
@@ -383,7 +382,7 @@ fn another_boot_takes_the_process_away() {
 
 /// The status, with a cgroup that is frozen or not.
 fn status(dir: &ContainerDir, frozen: bool) -> Result<Status> {
-    let record = dir.read_record::<u32>()?;
+    let record = dir.read_record()?;
     Ok(observe(dir, record.as_ref(), |_| Ok(frozen))?.status)
 }
 
@@ -395,7 +394,7 @@ fn the_status_follows_the_kernel() {
     let dir = store.find(&id("web")).unwrap();
     assert_eq!(status(&dir, false).unwrap(), Status::Creating, "no record yet");
     let mut intent = record("web");
-    intent.cgroup = Some(7);
+    intent.cgroup = Some(CgroupRecord::default());
     lock.write_record(&mut intent).unwrap();
     assert_eq!(status(&dir, true).unwrap(), Status::Creating, "the plan's cgroup is not asked");
     drop(lock);
