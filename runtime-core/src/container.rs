@@ -16,7 +16,7 @@ use crate::launch::gate::{Gate, Outcome};
 use crate::process::{self, ExitStatus};
 use crate::runtime::{ContainerRecord, Runtime};
 use crate::spec;
-use crate::state::{ContainerDir, Lock, Observed, Status, observe};
+use crate::state::{ContainerDir, Lock, Observed, Status, observe, observe_locked};
 use crate::validate::NamespaceKind;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -359,7 +359,7 @@ impl Container {
         }
         let lock = self.lock()?;
         let fresh = Self { cgroup: OnceLock::new(), ..Self::open(&self.runtime, self.dir.clone())? };
-        let seen = fresh.observe()?;
+        let seen = observe_locked(&lock, Some(&fresh.record), |_| fresh.is_frozen())?;
         if delete == Delete::Stopped && seen.status != Status::Stopped {
             let text = format!("cannot delete container {} that is not stopped: {}", self.id(), seen.status);
             return Err(Error::new(ErrorKind::WrongState, text).with_code("not-stopped"));
@@ -428,10 +428,11 @@ impl Container {
     }
 
     pub(crate) fn observe(&self) -> Result<Observed> {
-        observe(&self.dir, Some(&self.record), |_| match self.cgroup()? {
-            Some(cgroup) => cgroup.is_frozen().map_err(Error::from),
-            None => Ok(false),
-        })
+        observe(&self.dir, Some(&self.record), |_| self.is_frozen())
+    }
+
+    fn is_frozen(&self) -> Result<bool> {
+        self.cgroup()?.map_or(Ok(false), |cgroup| cgroup.is_frozen().map_err(Error::from))
     }
 
     pub(crate) fn record(&self) -> &ContainerRecord {

@@ -16,5 +16,5 @@ mod tests;
 pub(crate) use lock::Lock;
 pub(crate) use record::{NamespaceRecord, Progress, Record, RecordedHooks, StepRecord};
 pub use status::Status;
-pub(crate) use status::{Observed, observe};
+pub(crate) use status::{Observed, observe, observe_locked};
 pub(crate) use store::{ContainerDir, Store};

@@ -1,8 +1,8 @@
 //! The status of a container: asked of the kernel each time, never stored.
 //!
 //! Rules, in this order:
-//! - without a finished record (an intent, or none yet): while its creator holds the lock it is being created; else the creator was
-//!   killed and what is left is stopped;
+//! - without a finished record (an intent, or none yet): being created while its creator holds the lock, or while the init that
+//!   the creator left behind still lives; else the creator was killed and what is left is stopped;
 //! - the recorded init process is gone, is another one, or has ended without being reaped: stopped;
 //! - its cgroup is frozen: paused (also before start, as runc has it);
 //! - the gate is open: created;
@@ -10,12 +10,13 @@
 //!
 //! Must not: wait for the lock, change anything. Tests: in `tests.rs`.
 
+use super::lock::Lock;
 use super::record::{Progress, Record};
 use super::store::ContainerDir;
 use crate::cgroup::CgroupRecord;
 use crate::error::Result;
 use crate::launch::gate::Gate;
-use crate::process::has_exited;
+use crate::process::{Identity, has_exited};
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -64,7 +65,7 @@ pub(crate) struct Observed {
     pub(crate) init: Option<OwnedFd>,
 }
 
-/// Looks at a container. `frozen` asks the cgroup; it is called for living containers alone.
+/// Looks at a container. `frozen` asks the cgroup; it is called for living, finished containers alone.
 ///
 /// # Errors
 /// Those of the questions: process, lock, gate, and what `frozen` returns.
@@ -73,21 +74,43 @@ pub(crate) fn observe(
     record: Option<&Record>,
     frozen: impl FnOnce(&CgroupRecord) -> Result<bool>,
 ) -> Result<Observed> {
-    let Some(record) = record.filter(|record| record.progress == Progress::Created) else {
-        let status = if dir.is_locked()? { Status::Creating } else { Status::Stopped };
-        return Ok(Observed { status, init: None });
+    look(dir, record, || dir.is_locked(), frozen)
+}
+
+/// As [`observe`], by who holds the lock: an unfinished record has no creator any more.
+///
+/// # Errors
+/// As [`observe`].
+pub(crate) fn observe_locked(
+    lock: &Lock,
+    record: Option<&Record>,
+    frozen: impl FnOnce(&CgroupRecord) -> Result<bool>,
+) -> Result<Observed> {
+    look(lock, record, || Ok(false), frozen)
+}
+
+fn look(
+    dir: &ContainerDir,
+    record: Option<&Record>,
+    creator: impl FnOnce() -> Result<bool>,
+    frozen: impl FnOnce(&CgroupRecord) -> Result<bool>,
+) -> Result<Observed> {
+    let finished = record.is_some_and(|record| record.progress == Progress::Created);
+    let init = record.and_then(|record| record.init.as_ref()).map_or(Ok(None), Identity::open)?;
+    let alive = match &init {
+        Some(pidfd) => !has_exited(pidfd.as_fd())?,
+        None => false,
     };
-    let Some(init) = record.init.as_ref().map_or(Ok(None), |identity| identity.open())? else {
-        return Ok(Observed { status: Status::Stopped, init: None });
-    };
-    let status = if has_exited(init.as_fd())? {
+    let status = if !finished {
+        if alive || creator()? { Status::Creating } else { Status::Stopped }
+    } else if !alive {
         Status::Stopped
-    } else if record.cgroup.as_ref().map_or(Ok(false), frozen)? {
+    } else if record.and_then(|record| record.cgroup.as_ref()).map_or(Ok(false), frozen)? {
         Status::Paused
     } else if Gate::probe(dir.as_fd())? == Gate::Open {
         Status::Created
     } else {
         Status::Running
     };
-    Ok(Observed { status, init: Some(init) })
+    Ok(Observed { status, init })
 }

@@ -1,7 +1,7 @@
 //! Directories, locks, records and statuses against the real kernel, each in a directory of its own.
 
 use super::store::{FILES, RECORD, RECORD_NEW};
-use super::{ContainerDir, NamespaceRecord, Progress, Record, Status, Store, observe};
+use super::{ContainerDir, NamespaceRecord, Progress, Record, Status, Store, observe, observe_locked};
 use crate::cgroup::CgroupRecord;
 use crate::error::{ErrorKind, Result};
 use crate::id::ContainerId;
@@ -399,6 +399,18 @@ fn the_status_follows_the_kernel() {
     assert_eq!(status(&dir, true).unwrap(), Status::Creating, "the plan's cgroup is not asked");
     drop(lock);
     assert_eq!(status(&dir, false).unwrap(), Status::Stopped, "its creator was killed");
+
+    let lock = dir.lock(soon()).unwrap();
+    let mut half = sleeper();
+    intent.init = Some(identity(&half));
+    lock.write_record(&mut intent).unwrap();
+    let mine = || observe_locked(&lock, Some(&intent), |_| panic!("the plan's cgroup is not asked")).unwrap();
+    assert_eq!(mine().status, Status::Creating, "its creator was killed, what it made lives");
+    assert!(mine().init.is_some(), "and can be killed: a hook that hangs in create");
+    half.kill().unwrap();
+    half.wait().unwrap();
+    assert_eq!(mine().status, Status::Stopped, "the lock is ours, not a creator's");
+    drop(lock);
 
     let mut child = sleeper();
     let gate = Gate::bind(dir.as_fd()).unwrap();
