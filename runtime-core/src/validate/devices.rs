@@ -52,18 +52,19 @@ pub(super) fn devices(list: &[Device], at: &Place<'_>, report: &mut Report) -> V
     if !report.count(at, list.len(), MOST_ENTRIES) {
         return Vec::new();
     }
-    let mut found: Vec<ValidDevice> = Vec::with_capacity(list.len());
-    for (index, wanted) in list.iter().enumerate() {
-        let at = at.index(index);
-        let Some(device) = device(wanted, index, &at, report) else { continue };
-        let same = |other: &&ValidDevice| other.path == device.path;
-        if let Some(other) = found.iter().find(same) {
-            if (other.kind, other.major, other.minor) != (device.kind, device.major, device.minor) {
-                let message = format!("puts another device where /linux/devices/{} is", other.index);
-                report.refuse(&at.key("path"), "device-twice", message);
+    let all = list.iter().enumerate().filter_map(|(index, it)| device(it, index, &at.index(index), report));
+    let found: Vec<ValidDevice> = all.collect();
+    // A privileged container has hundreds: sorted by path, equal ones are neighbours.
+    let mut by_path: Vec<&ValidDevice> = found.iter().collect();
+    by_path.sort_by(|a, b| a.path.cmp(&b.path));
+    for pair in by_path.windows(2) {
+        if let [first, second] = pair {
+            let differs = (first.kind, first.major, first.minor) != (second.kind, second.major, second.minor);
+            if first.path == second.path && differs {
+                let message = format!("puts another device where /linux/devices/{} is", first.index);
+                report.refuse(&at.index(second.index).key("path"), "device-twice", message);
             }
         }
-        found.push(device);
     }
     found
 }

@@ -4,6 +4,8 @@
 //! words on the stack, and its text is only made when it is needed.
 //! Must not: know rules. Tests: at the end of the file.
 
+use std::borrow::Cow;
+
 use crate::error::{Error, ErrorKind, Phase, escape};
 use crate::spec::push_token;
 
@@ -108,30 +110,41 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub fn refuse(&mut self, at: &Place<'_>, code: &'static str, message: impl Into<String>) {
-        self.violations.push(Violation { pointer: at.pointer(), message: message.into(), hint: None, code });
+    pub fn refuse(&mut self, at: &Place<'_>, code: &'static str, message: impl Into<Cow<'static, str>>) {
+        self.add(at, code, message.into(), None);
     }
 
     pub fn refuse_with(
         &mut self,
         at: &Place<'_>,
         code: &'static str,
-        message: impl Into<String>,
+        message: impl Into<Cow<'static, str>>,
         hint: &'static str,
     ) {
-        self.violations.push(Violation {
-            pointer: at.pointer(),
-            message: message.into(),
-            hint: Some(hint),
-            code,
-        });
+        self.add(at, code, message.into(), Some(hint));
     }
 
+    // Out of line: it is called from hundreds of places that are never reached for a good document.
+    #[cold]
+    #[inline(never)]
+    fn add(
+        &mut self,
+        at: &Place<'_>,
+        code: &'static str,
+        message: Cow<'static, str>,
+        hint: Option<&'static str>,
+    ) {
+        self.violations.push(Violation { pointer: at.pointer(), message: message.into_owned(), hint, code });
+    }
+
+    #[cold]
+    #[inline(never)]
     pub fn warn(&mut self, at: &Place<'_>, code: &'static str, message: impl Into<String>) {
         self.warnings.push(Warning { pointer: at.pointer(), message: message.into(), code });
     }
 
     /// The text can be handed to the kernel. Loading refuses NUL too, but not every document was loaded.
+    #[inline(never)]
     pub fn text(&mut self, at: &Place<'_>, text: &str) -> bool {
         if text.as_bytes().contains(&0) {
             self.refuse(at, "text-nul", "holds a NUL character, which no text can have");
@@ -141,6 +154,7 @@ impl Report {
     }
 
     /// The text is one line.
+    #[inline(never)]
     pub fn line(&mut self, at: &Place<'_>, text: &str) -> bool {
         if text.contains('\n') {
             self.refuse(at, "text-lines", "holds a line break where only one line can be written");
@@ -150,6 +164,7 @@ impl Report {
     }
 
     /// The text is a path that the kernel can take.
+    #[inline(never)]
     pub fn path(&mut self, at: &Place<'_>, path: &str) -> bool {
         if path.is_empty() {
             self.refuse(at, "path-empty", "expects a path, found an empty text");
@@ -167,6 +182,7 @@ impl Report {
     }
 
     /// The text is an absolute path that the kernel can take.
+    #[inline(never)]
     pub fn absolute(&mut self, at: &Place<'_>, path: &str) -> bool {
         if !path.is_empty() && !path.starts_with('/') {
             self.refuse(at, "path-not-absolute", format!("expects an absolute path, found {}", shown(path)));
@@ -176,6 +192,7 @@ impl Report {
     }
 
     /// There are not more elements than a sane document has.
+    #[inline(never)]
     pub fn count(&mut self, at: &Place<'_>, count: usize, most: usize) -> bool {
         if count > most {
             self.refuse(at, "too-many", format!("has {count} elements, more than {most}"));
@@ -204,6 +221,8 @@ impl Report {
 }
 
 /// A value as it is repeated in a message: quoted, harmless, not too long.
+#[cold]
+#[inline(never)]
 pub(super) fn shown(text: &str) -> String {
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("\"{}\"...", escape(text.get(..end).unwrap_or_default())),
