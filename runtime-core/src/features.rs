@@ -7,6 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use coracle_seccomp::{Action, Arch, Flags, Op};
+
 use crate::spec::{
     CgroupFeature, Features, IntelRdtFeature, LinuxFeatures, MemoryPolicyFeature, MountExtensions,
     OCI_VERSION, SeccompFeature, Switch,
@@ -73,13 +75,16 @@ fn linux() -> LinuxFeatures {
 
 fn seccomp() -> SeccompFeature {
     let notify = is_built(Feature::SeccompNotify);
+    let flags = Flags::NAMES.map(|(name, _)| name);
     SeccompFeature {
         enabled: Some(true),
-        actions: texts(words::actions().filter(|name| notify || *name != "SCMP_ACT_NOTIFY")),
-        operators: texts(words::operators()),
-        archs: texts(words::architectures()),
-        known_flags: texts(words::flags()),
-        supported_flags: texts(words::flags().filter(|name| notify || !name.ends_with("WAIT_KILLABLE_RECV"))),
+        actions: texts(Action::NAMES.into_iter().filter(|name| notify || *name != "SCMP_ACT_NOTIFY")),
+        operators: texts(Op::NAMES.map(|(name, _)| name)),
+        archs: texts(Arch::ALL.map(Arch::name)),
+        known_flags: texts(flags),
+        supported_flags: texts(
+            flags.into_iter().filter(|name| notify || !name.ends_with("WAIT_KILLABLE_RECV")),
+        ),
     }
 }
 

@@ -77,8 +77,7 @@ pub(super) fn capabilities(sets: &Capabilities, at: &Place<'_>, report: &mut Rep
         let message = format!("{} is not ambient, since it is not permitted and inheritable", first(over));
         report.warn(&at.key("ambient"), "capability-not-ambient", message);
     }
-    let sets = CapabilitySets { ambient: sets.ambient & !over, ..sets };
-    sets
+    CapabilitySets { ambient: sets.ambient & !over, ..sets }
 }
 
 #[cfg(test)]

@@ -44,42 +44,18 @@ pub use sysctl::Sysctl;
 use crate::spec::{Linux, Process, Resources, Spec};
 use report::{Place, Report};
 
-/// The closed lists of words, for the features document.
+/// The closed lists of words that no public type has, for the features document.
 pub(crate) mod words {
-    use super::{linux, seccomp};
-
-    fn names<T>(table: &'static [(&'static str, T)]) -> impl Iterator<Item = &'static str> {
-        table.iter().map(|(name, _)| *name)
-    }
-
-    /// `SCMP_ACT_*`
-    pub fn actions() -> impl Iterator<Item = &'static str> {
-        names(&seccomp::ACTIONS)
-    }
-
-    /// `SCMP_CMP_*`
-    pub fn operators() -> impl Iterator<Item = &'static str> {
-        names(&seccomp::OPERATORS)
-    }
-
-    /// `SCMP_ARCH_*`
-    pub fn architectures() -> impl Iterator<Item = &'static str> {
-        names(&seccomp::ARCHITECTURES)
-    }
-
-    /// `SECCOMP_FILTER_FLAG_*`
-    pub fn flags() -> impl Iterator<Item = &'static str> {
-        names(&seccomp::FLAGS)
-    }
+    use super::linux;
 
     /// `MPOL_*`
     pub fn memory_modes() -> impl Iterator<Item = &'static str> {
-        names(&linux::MODES)
+        linux::MODES.iter().map(|(name, _)| *name)
     }
 
     /// `MPOL_F_*`
     pub fn memory_flags() -> impl Iterator<Item = &'static str> {
-        names(&linux::MODE_FLAGS)
+        linux::MODE_FLAGS.iter().map(|(name, _)| *name)
     }
 }
 

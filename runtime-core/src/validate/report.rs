@@ -205,18 +205,28 @@ impl Report {
     pub fn word<T: Copy>(&mut self, at: &Place<'_>, word: &str, table: &[(&'static str, T)]) -> Option<T> {
         let found = table.iter().find(|(name, _)| *name == word).map(|(_, value)| *value);
         if found.is_none() {
-            let names = table.iter().map(|(name, _)| *name);
-            let message = match crate::spec::nearest(word, names.clone()) {
-                Some(near) => format!("does not know {}; did you mean \"{near}\"?", shown(word)),
-                None if names.len() <= 12 => {
-                    let names: Vec<_> = names.collect();
-                    format!("does not know {}, only {}", shown(word), names.join(", "))
-                }
-                None => format!("does not know {}", shown(word)),
-            };
-            self.refuse(at, "value-unknown", message);
+            self.unknown(at, word, table.iter().map(|(name, _)| *name));
         }
         found
+    }
+
+    /// The word is none of these.
+    #[cold]
+    pub fn unknown(
+        &mut self,
+        at: &Place<'_>,
+        word: &str,
+        names: impl ExactSizeIterator<Item = &'static str> + Clone,
+    ) {
+        let message = match crate::spec::nearest(word, names.clone()) {
+            Some(near) => format!("does not know {}; did you mean \"{near}\"?", shown(word)),
+            None if names.len() <= 12 => {
+                let names: Vec<_> = names.collect();
+                format!("does not know {}, only {}", shown(word), names.join(", "))
+            }
+            None => format!("does not know {}", shown(word)),
+        };
+        self.refuse(at, "value-unknown", message);
     }
 }
 

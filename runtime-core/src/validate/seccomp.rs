@@ -5,79 +5,12 @@
 
 use std::path::PathBuf;
 
+use coracle_seccomp::{Action, ActionError, Arch, Flags, Op};
+
 use super::report::{Place, Report, shown};
 use crate::spec::{Seccomp, SeccompArg, SeccompRule};
 
-/// What an action needs to know about `errnoRet`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum ActionData {
-    /// Takes none.
-    None,
-    /// An errno, at most 4095 (the kernel's MAX_ERRNO).
-    Errno,
-    /// 16 bits for the tracer.
-    Trace,
-    /// None, and the call waits for a listener.
-    Notify,
-}
-
-pub(super) const ACTIONS: [(&str, ActionData); 9] = [
-    ("SCMP_ACT_ALLOW", ActionData::None),
-    ("SCMP_ACT_ERRNO", ActionData::Errno),
-    ("SCMP_ACT_KILL", ActionData::None),
-    ("SCMP_ACT_KILL_PROCESS", ActionData::None),
-    ("SCMP_ACT_KILL_THREAD", ActionData::None),
-    ("SCMP_ACT_LOG", ActionData::None),
-    ("SCMP_ACT_NOTIFY", ActionData::Notify),
-    ("SCMP_ACT_TRACE", ActionData::Trace),
-    ("SCMP_ACT_TRAP", ActionData::None),
-];
-
-pub(super) const OPERATORS: [(&str, ()); 7] = [
-    ("SCMP_CMP_EQ", ()),
-    ("SCMP_CMP_GE", ()),
-    ("SCMP_CMP_GT", ()),
-    ("SCMP_CMP_LE", ()),
-    ("SCMP_CMP_LT", ()),
-    ("SCMP_CMP_MASKED_EQ", ()),
-    ("SCMP_CMP_NE", ()),
-];
-
-pub(super) const ARCHITECTURES: [(&str, ()); 23] = [
-    ("SCMP_ARCH_AARCH64", ()),
-    ("SCMP_ARCH_ARM", ()),
-    ("SCMP_ARCH_LOONGARCH64", ()),
-    ("SCMP_ARCH_M68K", ()),
-    ("SCMP_ARCH_MIPS", ()),
-    ("SCMP_ARCH_MIPS64", ()),
-    ("SCMP_ARCH_MIPS64N32", ()),
-    ("SCMP_ARCH_MIPSEL", ()),
-    ("SCMP_ARCH_MIPSEL64", ()),
-    ("SCMP_ARCH_MIPSEL64N32", ()),
-    ("SCMP_ARCH_PARISC", ()),
-    ("SCMP_ARCH_PARISC64", ()),
-    ("SCMP_ARCH_PPC", ()),
-    ("SCMP_ARCH_PPC64", ()),
-    ("SCMP_ARCH_PPC64LE", ()),
-    ("SCMP_ARCH_RISCV64", ()),
-    ("SCMP_ARCH_S390", ()),
-    ("SCMP_ARCH_S390X", ()),
-    ("SCMP_ARCH_SH", ()),
-    ("SCMP_ARCH_SHEB", ()),
-    ("SCMP_ARCH_X32", ()),
-    ("SCMP_ARCH_X86", ()),
-    ("SCMP_ARCH_X86_64", ()),
-];
-
 const WAIT_KILLABLE: &str = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV";
-
-/// TSYNC is not in the specification's list, but runc takes it; with one thread it changes nothing.
-pub(super) const FLAGS: [(&str, ()); 4] = [
-    ("SECCOMP_FILTER_FLAG_LOG", ()),
-    ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", ()),
-    ("SECCOMP_FILTER_FLAG_TSYNC", ()),
-    (WAIT_KILLABLE, ()),
-];
 
 /// Who gets the listener of a filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,20 +39,20 @@ pub(super) fn seccomp(filter: &Seccomp, at: &Place<'_>, report: &mut Report) -> 
         return None;
     }
     let action_at = at.key("defaultAction");
-    let default = report.word(&action_at, &filter.default_action, &ACTIONS);
-    if default == Some(ActionData::Notify) {
+    let default = action(&filter.default_action, filter.default_errno_ret, at, DEFAULT_KEYS, report);
+    if default == Some(Action::Notify) {
         let message = "notifies for every call: the listener could not even be handed over";
         report.refuse(&action_at, "seccomp-notify-default", message);
     }
-    errno_ret(default, filter.default_errno_ret, &at.key("defaultErrnoRet"), report);
-    for (key, words, table) in [
-        ("architectures", filter.architectures.as_slice(), &ARCHITECTURES[..]),
-        ("flags", filter.flags.as_deref().unwrap_or_default(), &FLAGS[..]),
-    ] {
-        let at = at.key(key);
-        for (index, word) in words.iter().enumerate() {
-            report.word(&at.index(index), word, table);
+    let architectures_at = at.key("architectures");
+    for (index, name) in filter.architectures.iter().enumerate() {
+        if Arch::from_name(name).is_none() {
+            report.unknown(&architectures_at.index(index), name, Arch::ALL.map(Arch::name).into_iter());
         }
+    }
+    let flags_at = at.key("flags");
+    for (index, name) in filter.flags.iter().flatten().enumerate() {
+        report.word(&flags_at.index(index), name, &Flags::NAMES);
     }
     let mut notifies = false;
     let rules_at = at.key("syscalls");
@@ -127,7 +60,6 @@ pub(super) fn seccomp(filter: &Seccomp, at: &Place<'_>, report: &mut Report) -> 
     for (index, it) in filter.syscalls.iter().enumerate() {
         notifies |= rule(it, &rules_at.index(index), report);
     }
-    let flags_at = at.key("flags");
     let mut flags = filter.flags.iter().flatten();
     if let Some(index) = flags.position(|flag| flag == WAIT_KILLABLE).filter(|_| !notifies) {
         let message = "is only for filters with SCMP_ACT_NOTIFY";
@@ -142,8 +74,7 @@ fn rule(rule: &SeccompRule, at: &Place<'_>, report: &mut Report) -> bool {
     if rule.names.is_empty() {
         report.refuse(&names_at, "seccomp-names-empty", "expects at least one system call");
     }
-    let action = report.word(&at.key("action"), &rule.action, &ACTIONS);
-    let notifies = action == Some(ActionData::Notify);
+    let notifies = action(&rule.action, rule.errno_ret, at, RULE_KEYS, report) == Some(Action::Notify);
     for (index, name) in rule.names.iter().enumerate() {
         if name.is_empty() {
             report.refuse(&names_at.index(index), "seccomp-name-empty", "expects the name of a system call");
@@ -152,7 +83,6 @@ fn rule(rule: &SeccompRule, at: &Place<'_>, report: &mut Report) -> bool {
             report.refuse(&names_at.index(index), "seccomp-notify-write", message);
         }
     }
-    errno_ret(action, rule.errno_ret, &at.key("errnoRet"), report);
     let args_at = at.key("args");
     for (index, it) in rule.args.iter().enumerate() {
         arg(it, &args_at.index(index), report);
@@ -164,22 +94,34 @@ fn arg(arg: &SeccompArg, at: &Place<'_>, report: &mut Report) {
     if arg.index > 5 {
         report.refuse(&at.key("index"), "value-out-of-range", format!("expects 0 to 5, found {}", arg.index));
     }
-    report.word(&at.key("op"), &arg.op, &OPERATORS);
+    report.word(&at.key("op"), &arg.op, &Op::NAMES);
 }
 
-fn errno_ret(action: Option<ActionData>, value: Option<u32>, at: &Place<'_>, report: &mut Report) {
-    let (Some(action), Some(value)) = (action, value) else { return };
-    let most = match action {
-        ActionData::Errno => 4095,
-        ActionData::Trace => 65_535,
-        ActionData::None | ActionData::Notify => {
-            report.refuse(at, "seccomp-errno-conflict", "is given for an action that takes no number");
-            return;
+/// The names of an action and its number, for the default and for a rule.
+const DEFAULT_KEYS: [&str; 2] = ["defaultAction", "defaultErrnoRet"];
+const RULE_KEYS: [&str; 2] = ["action", "errnoRet"];
+
+fn action(
+    name: &str,
+    number: Option<u32>,
+    at: &Place<'_>,
+    [name_key, number_key]: [&str; 2],
+    report: &mut Report,
+) -> Option<Action> {
+    match Action::from_name(name, number) {
+        Ok(action) => return Some(action),
+        Err(ActionError::TakesNoErrno) => {
+            let message = "is given for an action that takes no number";
+            report.refuse(&at.key(number_key), "seccomp-errno-conflict", message);
         }
-    };
-    if value > most {
-        report.refuse(at, "value-out-of-range", format!("expects at most {most}, found {value}"));
+        Err(ActionError::TooLarge(most)) => {
+            let message = format!("expects at most {most}, found {}", number.unwrap_or_default());
+            report.refuse(&at.key(number_key), "value-out-of-range", message);
+        }
+        // Whatever else the compiler may not like about it.
+        Err(_) => report.unknown(&at.key(name_key), name, Action::NAMES.into_iter()),
     }
+    None
 }
 
 fn listener(
