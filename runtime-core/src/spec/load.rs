@@ -409,6 +409,34 @@ mod tests {
         }
     }
 
+    /// Whatever is broken where: an answer, and a pointer and a line that are inside the document.
+    #[test]
+    fn broken_documents_get_an_answer() {
+        let text = std::str::from_utf8(DOCKER).expect("text");
+        let lines = text.lines().count();
+        let check = |bytes: &[u8]| {
+            if let Err(error) = Spec::from_slice(bytes) {
+                assert!(error.pointer.is_empty() || error.pointer.starts_with('/'), "{error}");
+                assert!(error.line <= lines + 1, "{error}");
+            }
+        };
+        for end in (0..DOCKER.len()).step_by(7) {
+            check(&DOCKER[..end]);
+        }
+        let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+        for _ in 0..2000 {
+            let mut bytes = DOCKER.to_vec();
+            for _ in 0..3 {
+                seed ^= seed << 13;
+                seed ^= seed >> 7;
+                seed ^= seed << 17;
+                let at = usize::try_from(seed % 9000).expect("index");
+                bytes[at] = b"\"{}[],:\\u0\x00\xff -1e9n"[usize::try_from(seed >> 32).expect("index") % 19];
+            }
+            check(&bytes);
+        }
+    }
+
     #[test]
     fn config_is_read_from_an_open_directory() {
         let path = std::env::temp_dir().join(format!("coracle-load-{}", std::process::id()));
