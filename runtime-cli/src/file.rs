@@ -47,7 +47,7 @@ fn place(
     let directory = directory_of(path).map_err(failed)?;
     let mut temporary = OsString::from(".");
     temporary.push(name);
-    temporary.push(format!(".{}", rustix::process::getpid().as_raw_nonzero()));
+    temporary.push(format!(".{}", rustix::process::getpid().as_raw_pid()));
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let mode = Mode::from_raw_mode(0o644);
     let written = rustix::fs::openat(&directory, &temporary, flags, mode).map_err(failed).and_then(|fd| {

@@ -6,21 +6,17 @@
 //! Tests: beside the code, and in `tests/` with the built binary.
 #![forbid(unsafe_code)]
 
-#[allow(dead_code, reason = "flags of commands that follow")]
+mod activation;
 mod args;
 mod cmd;
-#[allow(dead_code, reason = "used by commands that follow")]
 mod file;
-#[allow(dead_code, reason = "used by commands that follow")]
 mod foreground;
 mod guard;
-#[allow(dead_code, reason = "used by commands that follow")]
 mod out;
-#[allow(dead_code, reason = "used by commands that follow")]
 mod relay;
-#[allow(dead_code, reason = "used by commands that follow")]
+mod root;
 mod signals;
-#[allow(dead_code, reason = "used by commands that follow")]
+mod socket;
 mod tty;
 
 use std::ffi::OsString;
@@ -29,6 +25,7 @@ use std::process::ExitCode;
 
 use args::commands::{self, Command};
 use args::{Given, Order, flags, help, usage};
+use coracle::error::escape;
 use coracle::{Error, ErrorKind};
 use out::log::Log;
 
@@ -39,8 +36,6 @@ pub struct Globals {
     pub log: Log,
     /// `--root`.
     pub root: Option<PathBuf>,
-    /// `--rootless`; `None` is auto.
-    pub rootless: Option<bool>,
     /// `--systemd-cgroup` or `--cgroup-manager systemd`.
     pub systemd_cgroup: bool,
     /// `--cgroup-manager disabled`.
@@ -107,11 +102,9 @@ fn see(command: &Command) -> String {
 
 /// `create web: ...`, and `exec` fails with 255 when its program did not run.
 fn failure(command: &Command, given: &Given<'_>, error: Error) -> Failure {
-    if error.kind() == ErrorKind::Usage {
-        return error.into();
-    }
-    let id = given.rest.first().map(|id| id.to_string_lossy()).unwrap_or_default();
-    let prefix = if command.prefix { format!("{} {id}: ", command.name) } else { String::new() };
+    let id = given.rest.first().map(|id| escape(&id.to_string_lossy()).into_owned()).unwrap_or_default();
+    let prefixed = command.prefix && error.kind() != ErrorKind::Usage;
+    let prefix = if prefixed { format!("{} {id}: ", command.name) } else { String::new() };
     Failure { error, prefix, code: command.failure }
 }
 
@@ -126,7 +119,6 @@ fn globals_of(given: &Given<'_>) -> Result<Globals, Error> {
     Ok(Globals {
         log,
         root: given.path(&flags::ROOT).map(PathBuf::from),
-        rootless: given.text(&flags::ROOTLESS).and_then(|word| word.parse().ok()),
         systemd_cgroup,
         no_cgroup: manager == Some("disabled"),
     })

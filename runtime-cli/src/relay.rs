@@ -177,9 +177,8 @@ impl<'a> Relay<'a> {
 
     /// Gives the container's terminal the size of the caller's.
     fn resize(&self) {
-        if let (Some(size), Some(master)) = (self.host.size(), &self.master) {
-            // As runc does it: the terminal may just have been closed.
-            let _ = rustix::termios::tcsetwinsize(master, size);
+        if let Some(master) = &self.master {
+            self.host.size_to(master.as_fd());
         }
     }
 

@@ -7,9 +7,12 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
+use coracle::spec::Box2D;
 use coracle::{Error, ErrorKind, Phase};
 use rustix::fs::{Mode, OFlags};
-use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr};
+use rustix::termios::{
+    OptionalActions, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr, tcsetwinsize,
+};
 
 /// The terminal and the mode to go back to. Dropping it goes back.
 #[derive(Debug)]
@@ -89,8 +92,20 @@ impl Host {
     }
 
     /// Rows and columns, unless the terminal does not know.
-    pub fn size(&self) -> Option<Winsize> {
-        tcgetwinsize(&self.fd).ok().filter(|size| size.ws_row != 0 && size.ws_col != 0)
+    pub fn size(&self) -> Option<Box2D> {
+        let size = tcgetwinsize(&self.fd).ok().filter(|size| size.ws_row != 0 && size.ws_col != 0)?;
+        let mut dimensions = Box2D::default();
+        (dimensions.height, dimensions.width) = (size.ws_row.into(), size.ws_col.into());
+        Some(dimensions)
+    }
+
+    /// Gives another terminal the size of this one. Does nothing when either has none or is gone.
+    pub fn size_to(&self, other: BorrowedFd<'_>) {
+        if let Ok(size) = tcgetwinsize(&self.fd) {
+            if size.ws_row != 0 && size.ws_col != 0 {
+                let _ = tcsetwinsize(other, size);
+            }
+        }
     }
 
     fn restore_at_panic(&self) {
@@ -119,7 +134,7 @@ impl Drop for Host {
 pub mod tests {
     use super::*;
     use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
-    use rustix::termios::{LocalModes, OutputModes};
+    use rustix::termios::{LocalModes, OutputModes, Winsize};
 
     /// A pty: master and slave.
     pub fn pty() -> (OwnedFd, OwnedFd) {
@@ -165,7 +180,7 @@ pub mod tests {
         let host = Host::of(slave.as_fd()).expect("a terminal");
         assert!(host.size().is_none());
         let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
-        rustix::termios::tcsetwinsize(&master, size).expect("sized");
-        assert_eq!(host.size().map(|size| (size.ws_row, size.ws_col)), Some((24, 80)));
+        tcsetwinsize(&master, size).expect("sized");
+        assert_eq!(host.size().map(|size| (size.height, size.width)), Some((24, 80)));
     }
 }

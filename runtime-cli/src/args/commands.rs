@@ -75,6 +75,9 @@ pub fn find(name: &str) -> Result<&'static Command, Error> {
     let error = usage(format!("unknown command {name:?}")).with_code("unknown-command");
     let visible = COMMANDS.iter().filter(|command| !command.hidden).map(|command| command.name);
     Err(match (name, nearest(name, visible)) {
+        ("checkpoint" | "restore" | "update" | "events", _) => {
+            error.with_hint("this version does not do that yet")
+        }
         ("logs" | "attach", _) => {
             error.with_hint("the program's output belongs to whoever called create or run; nothing keeps it")
         }
@@ -110,6 +113,13 @@ pub static COMMANDS: &[Command] = &[
     Command {
         arguments: "",
         count: Count::Exactly(0),
+        details: "Needs no image, no network and no configuration: the container's root holds nothing but this program.",
+        examples: &[("coracle demo", "as root or as an ordinary user")],
+        ..plain("demo", "run a container that shows what it sees", cmd::demo::run)
+    },
+    Command {
+        arguments: "",
+        count: Count::Exactly(0),
         flags: &[&f::SPEC_BUNDLE, &f::SPEC_ROOTLESS],
         details: "Never overwrites a file.",
         examples: &[
@@ -126,6 +136,113 @@ pub static COMMANDS: &[Command] = &[
         ..plain("check", "find what is wrong with a bundle", cmd::check::run)
     },
     Command {
+        arguments: "BUNDLE",
+        details: "Nothing is executed.",
+        examples: &[("coracle plan .", "what create would do with this bundle")],
+        ..plain("plan", "show step by step what create would do", cmd::plan::run)
+    },
+    Command {
+        flags: &[
+            &f::BUNDLE,
+            &f::DETACH,
+            &f::KEEP,
+            &f::CONSOLE_SOCKET,
+            &f::PIDFD_SOCKET,
+            &f::PID_FILE,
+            &f::NO_SUBREAPER,
+            &f::NO_PIVOT,
+            &f::NO_NEW_KEYRING,
+            &f::PRESERVE_FDS,
+        ],
+        details: "Without --detach it stays in the foreground, passes signals on, ends with the exit code of the program\n\
+                  (128+S after signal S) and deletes the container.",
+        examples: &[
+            ("coracle run --bundle web web1", "in the foreground"),
+            ("coracle run --detach --pid-file web.pid web1", "in the background"),
+        ],
+        prefix: true,
+        ..plain("run", "create and start a container", cmd::run::run)
+    },
+    Command {
+        flags: &[
+            &f::BUNDLE,
+            &f::CONSOLE_SOCKET,
+            &f::PIDFD_SOCKET,
+            &f::PID_FILE,
+            &f::NO_PIVOT,
+            &f::NO_NEW_KEYRING,
+            &f::PRESERVE_FDS,
+        ],
+        details: "The program waits until `coracle start`. Standard input, output and error are those of this command.",
+        examples: &[("coracle create --bundle web web1", "then: coracle start web1")],
+        prefix: true,
+        ..plain("create", "prepare a container up to the start of its program", cmd::create::run)
+    },
+    Command { prefix: true, ..plain("start", "start the program of a created container", cmd::start::run) },
+    Command {
+        arguments: "ID COMMAND [ARGUMENT...]",
+        count: Count::AtLeast(1),
+        flags: &[
+            &f::DETACH,
+            &f::TTY,
+            &f::USER,
+            &f::ADDITIONAL_GIDS,
+            &f::ENV,
+            &f::CWD,
+            &f::CAP,
+            &f::NO_NEW_PRIVS,
+            &f::PROCESS,
+            &f::CONSOLE_SOCKET,
+            &f::PIDFD_SOCKET,
+            &f::PID_FILE,
+            &f::PRESERVE_FDS,
+            &f::PROCESS_LABEL,
+            &f::APPARMOR,
+            &f::CGROUP,
+            &f::IGNORE_PAUSED,
+            &f::NO_SUBREAPER_EXEC,
+        ],
+        order: Order::FlagsFirst,
+        details: "What is not said is taken from the container's own process. Flags come before the ID.\n\
+                  Exit code: that of the program, 128+S after signal S, 255 when it could not be run.",
+        examples: &[
+            ("coracle exec -t web1 sh", "a shell on a terminal"),
+            ("coracle exec --process p.json web1", "a process object as in config.json"),
+        ],
+        failure: 255,
+        prefix: true,
+        ..plain("exec", "run a further program in a container", cmd::exec::run)
+    },
+    plain("state", "print the state of a container as JSON", cmd::state::run),
+    Command {
+        arguments: "",
+        count: Count::Exactly(0),
+        flags: &[&f::LIST_FORMAT, &f::QUIET],
+        ..plain("list", "list the containers below --root", cmd::list::run)
+    },
+    Command {
+        arguments: "ID [PS-OPTION...]",
+        count: Count::AtLeast(1),
+        flags: &[&f::PS_FORMAT],
+        order: Order::FlagsFirst,
+        examples: &[("coracle ps web1 -o pid,rss,args", "with options of ps(1)")],
+        ..plain("ps", "list the processes of a container", cmd::ps::run)
+    },
+    Command {
+        arguments: "ID [SIGNAL]",
+        count: Count::Between(1, 2),
+        flags: &[&f::KILL_ALL],
+        details: "SIGNAL is a number or a name, with or without SIG (default: TERM).",
+        examples: &[("coracle kill web1 KILL", "also: 9, SIGKILL, RTMIN+1")],
+        ..plain("kill", "send a signal to the first process of a container", cmd::kill::run)
+    },
+    plain("pause", "freeze all processes of a container", cmd::pause::pause),
+    plain("resume", "let a paused container go on", cmd::pause::resume),
+    Command {
+        flags: &[&f::FORCE],
+        ..plain("delete", "remove what is left of a stopped container", cmd::delete::run)
+    },
+    Command {
         arguments: "",
         count: Count::Exactly(0),
         ..plain("features", "print as JSON what this runtime knows", cmd::features::run)
@@ -134,5 +251,11 @@ pub static COMMANDS: &[Command] = &[
         arguments: "[COMMAND]",
         count: Count::Between(0, 1),
         ..plain("help", "explain a command, with examples", cmd::help::run)
+    },
+    Command {
+        arguments: "[NAMESPACE...]",
+        count: Count::AtLeast(0),
+        hidden: true,
+        ..plain("__demo", "the program inside the demo", cmd::demo::inside)
     },
 ];

@@ -35,7 +35,7 @@ pub static ROOTLESS: Flag = flag(
     "rootless",
     NONE,
     Takes::MaybeWord(&["true", "false", "auto"]),
-    "whether to go without what only root may do (default: auto)",
+    "accepted for compatibility: what this user may do decides",
 );
 pub static CGROUP_MANAGER: Flag = flag(
     "cgroup-manager",

@@ -16,6 +16,8 @@ use coracle::{Error, ErrorKind};
 pub mod commands;
 pub mod flags;
 pub mod help;
+#[cfg(test)]
+mod tests;
 
 /// One flag of the table.
 #[derive(Debug)]
@@ -188,11 +190,6 @@ impl Flag {
         self.long == name || (self.short != '\0' && name.len() == 1 && name.starts_with(self.short))
     }
 
-    /// Whether each occurrence counts.
-    pub fn is_list(&self) -> bool {
-        matches!(self.takes, Takes::List(_))
-    }
-
     /// Finds and checks the value: the part behind `=`, or the next word.
     fn value<'a>(
         &self,
@@ -258,7 +255,8 @@ pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
     candidates
         .map(|candidate| (distance(word.as_bytes(), candidate.as_bytes()), candidate))
         .filter(|(distance, _)| *distance <= limit)
-        .min_by_key(|(distance, _)| *distance)
+        // Of two that are as near, the one that was begun.
+        .min_by_key(|(distance, candidate)| (*distance, !candidate.starts_with(word)))
         .map(|(_, candidate)| candidate)
 }
 

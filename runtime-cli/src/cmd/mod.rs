@@ -1,6 +1,69 @@
 //! One file per command. Each reads its flags, calls the library, prints.
 
 pub mod check;
+pub mod create;
+pub mod delete;
+pub mod demo;
+pub mod exec;
 pub mod features;
 pub mod help;
+pub mod kill;
+pub mod launch;
+pub mod list;
+pub mod pause;
+pub mod plan;
+pub mod process;
+pub mod ps;
+pub mod run;
 pub mod spec;
+pub mod start;
+pub mod state;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use coracle::{Cgroups, Container, ContainerId, Error, Observer, Runtime, StepEvent};
+
+use crate::Globals;
+use crate::args::Given;
+use crate::out::log::Log;
+use crate::root;
+
+/// The runtime that the flags before the command describe.
+pub fn runtime(globals: &Globals) -> Result<Runtime, Error> {
+    let root = match &globals.root {
+        Some(root) => std::path::absolute(root)
+            .map_err(|error| Error::os("find the root directory", error).with_path(root))?,
+        None => root::default()?,
+    };
+    runtime_at(globals, root)
+}
+
+/// The same with another state directory.
+pub fn runtime_at(globals: &Globals, root: PathBuf) -> Result<Runtime, Error> {
+    let cgroups = if globals.no_cgroup { Cgroups::Disabled } else { Cgroups::Auto };
+    let mut builder = Runtime::builder().root(root).cgroups(cgroups).own_process(true);
+    if globals.log.is_debug() {
+        builder = builder.observer(Arc::new(Steps(globals.log.clone())));
+    }
+    builder.build()
+}
+
+/// The identifier that is the first argument.
+pub fn id(given: &Given<'_>) -> Result<ContainerId, Error> {
+    given.argument(0, "the container's ID")?.parse()
+}
+
+/// The container that the first argument names.
+pub fn container(globals: &Globals, given: &Given<'_>) -> Result<Container, Error> {
+    runtime(globals)?.open(&id(given)?)
+}
+
+/// `--debug`: each step with the time it took.
+struct Steps(Log);
+
+impl Observer for Steps {
+    fn step(&self, event: &StepEvent<'_>) {
+        self.0.step(event.phase.as_str(), event.what, event.duration, event.error);
+    }
+}

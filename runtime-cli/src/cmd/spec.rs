@@ -11,8 +11,8 @@ use crate::args::{Given, flags};
 use crate::file;
 
 /// Writes the file unless there is one.
-pub fn run(globals: &Globals, given: &Given<'_>) -> Result<u8, Error> {
-    let rootless = given.on(&flags::SPEC_ROOTLESS) || globals.rootless == Some(true);
+pub fn run(_: &Globals, given: &Given<'_>) -> Result<u8, Error> {
+    let rootless = given.on(&flags::SPEC_ROOTLESS);
     let spec = if rootless { for_caller()? } else { Spec::default_container() };
     let path = given.path(&flags::SPEC_BUNDLE).unwrap_or(Path::new(".")).join("config.json");
     file::create(&path, spec.to_json().as_bytes()).map_err(|error| {
@@ -25,7 +25,8 @@ pub fn run(globals: &Globals, given: &Given<'_>) -> Result<u8, Error> {
     Ok(0)
 }
 
-fn for_caller() -> Result<Spec, Error> {
+/// The configuration of a container for the calling user.
+pub fn for_caller() -> Result<Spec, Error> {
     let id = |number: u32| {
         Id::new(number).ok_or_else(|| Error::new(ErrorKind::Unsupported, "the calling user has no usable id"))
     };

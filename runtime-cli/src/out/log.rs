@@ -89,7 +89,7 @@ impl Log {
     }
 
     /// A step of the library with the time it took, for `--debug`.
-    pub fn step(&self, phase: &str, what: &str, duration: Duration, failed: Option<&str>) {
+    pub fn step(&self, phase: &str, what: &str, duration: Duration, failed: Option<&Error>) {
         let us = duration.as_nanos() / 1000;
         match failed {
             None => self.debug(&format!("{phase}: {what} ({us} us)")),

@@ -3,6 +3,7 @@
 //! Must not: write to standard error (that is `log`), buffer. Tests: `tests/contract.rs`.
 
 pub mod log;
+pub mod state;
 pub mod table;
 pub mod time;
 

@@ -1,0 +1,20 @@
+//! `coracle plan`: what create would do.
+
+use std::path::Path;
+
+use coracle::{Bundle, Error, Stdio};
+
+use super::runtime;
+use crate::Globals;
+use crate::args::Given;
+use crate::out;
+
+/// Prints the plan; nothing is executed.
+pub fn run(globals: &Globals, given: &Given<'_>) -> Result<u8, Error> {
+    let bundle = Bundle::from_dir(Path::new(given.rest.first().copied().unwrap_or_default()))?;
+    let terminal = bundle.spec().process.as_ref().and_then(|process| process.terminal).unwrap_or_default();
+    let stdio = if terminal { Stdio::Pty } else { Stdio::Inherit };
+    let plan = runtime(globals)?.create(&"plan".parse()?, bundle).stdio(stdio).plan()?;
+    out::print(plan.to_string())?;
+    Ok(0)
+}

@@ -1,0 +1,80 @@
+//! `coracle run`.
+
+use std::os::fd::AsFd;
+
+use coracle::{Container, Delete, Error, ErrorKind, ExitStatus, Scope, Stdio};
+
+use super::launch::Launch;
+use crate::Globals;
+use crate::args::{Given, flags};
+use crate::foreground::{self, Signals};
+use crate::relay::Relay;
+use crate::tty::Host;
+
+/// The program does not wait at the gate.
+const AT_ONCE: bool = true;
+
+/// Creates and starts a container, and stays with it unless told otherwise.
+pub fn run(globals: &Globals, given: &Given<'_>) -> Result<u8, Error> {
+    let mut launch = Launch::new(globals, given)?;
+    if given.on(&flags::DETACH) {
+        let stdio = launch.detached_stdio()?;
+        launch.finish(launch.plan(stdio, AT_ONCE)?.create()?.container)?;
+        return Ok(0);
+    }
+    launch.refuse_console_socket()?;
+    let host = if launch.terminal() { Some(Host::find()?) } else { None };
+    if let Some(host) = &host {
+        launch.size(host)?;
+    }
+    let plan = launch.plan(if host.is_some() { Stdio::Pty } else { Stdio::Inherit }, AT_ONCE)?;
+    // From here on no signal is lost and no end missed: both wait for their descriptors.
+    let signals = Signals::block()?;
+    if !given.on(&flags::NO_SUBREAPER) {
+        foreground::adopt_orphans();
+    }
+    let created = plan.create()?;
+    let container = launch.finish(created.container)?;
+    let relay = match (host, created.io.pty) {
+        (Some(host), Some(master)) => {
+            Some(Relay::new(host, master, rustix::stdio::stdin(), rustix::stdio::stdout())?)
+        }
+        _ => None,
+    };
+    let status = stay(globals, &container, relay, &signals)?;
+    drop(signals);
+    if !given.on(&flags::KEEP) {
+        // The program's exit code is what the caller waits for; what could not be removed is said beside it.
+        match container.delete(Delete::Stopped) {
+            Ok(failed) => super::delete::hooks(globals, &failed),
+            Err(error) => globals.log.failure("delete: ", &error),
+        }
+    }
+    exit_code(status)
+}
+
+fn stay(
+    globals: &Globals,
+    container: &Container,
+    relay: Option<Relay<'_>>,
+    signals: &Signals,
+) -> Result<ExitStatus, Error> {
+    let mut forward = |signal: i32| {
+        if let Err(error) = container.signal(signal, Scope::Init) {
+            globals.log.debug(&format!("forward signal {signal}: {error}"));
+        }
+    };
+    if let Some(pidfd) = container.pidfd()? {
+        match relay {
+            Some(mut relay) => relay.run(pidfd.as_fd(), signals, &mut forward)?,
+            None => foreground::stay(pidfd.as_fd(), signals, &mut forward)?,
+        }
+    }
+    container.wait()
+}
+
+/// The exit code as a shell would have it.
+pub fn exit_code(status: ExitStatus) -> Result<u8, Error> {
+    let code = status.code().and_then(|code| u8::try_from(code & 0xff).ok());
+    code.ok_or_else(|| Error::new(ErrorKind::Kernel, "learn how the program ended"))
+}
