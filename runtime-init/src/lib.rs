@@ -1,7 +1,7 @@
 //! The child half of coracle: walks a prepared [`program::Program`] between `clone3` and `execve`.
 //!
 //! Nothing here allocates, locks, logs or panics: the crate is `no_std` without an allocator, so the compiler checks the
-//! first, and a linked-binary check (`examples/walker.rs`) the last. Failures travel as fixed-size [`wire::Message`]s; the
+//! first, and a linked-binary check (`link/`) the last. Failures travel as fixed-size [`wire::Message`]s; the
 //! parent half writes the sentence.
 //!
 //! Must not: know configurations, host policy or texts. Tests: in the modules for what is pure, in `tests/` for the walker on

@@ -106,10 +106,10 @@ impl<T> AtPath<T> for Result<T, Lost> {
 fn open2(dir: i32, path: &CStr, flags: OFlags, resolve: ResolveFlags) -> Result<Fd, Errno> {
     let mut tries = 0;
     loop {
-        match fs::openat2(sys::borrow(dir), path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+        match sys::open(Some(dir), path, flags, Mode::empty(), resolve) {
             Err(Errno::AGAIN) if tries < RETRIES => tries = u32::wrapping_add(tries, 1),
             Err(Errno::INTR) => {}
-            other => return other.map(Fd::from),
+            other => return other,
         }
     }
 }

@@ -1,16 +1,23 @@
-//! Calls that rustix does not have, or that its wrappers make in a way a child of `clone3` cannot use: libc's `setresuid` and
-//! its like signal the other threads of a process, which do not exist here.
+//! Calls that rustix does not have, or whose wrappers a child of `clone3` cannot use: libc's `setresuid` and its like signal the
+//! other threads of a process, which do not exist here; rustix's calls that answer a descriptor carry an assertion, and nothing
+//! here may panic.
 //!
 //! Every function is a thin shape around one system call and safe to call: pointers come from Rust references that outlive
 //! the call, and everything else is a number that the kernel checks. Must not: decide anything.
 //! Tests: `tests/walk.rs`.
 
+mod open;
+mod socket;
+
 use core::ffi::CStr;
 use core::ptr;
 
-use libc::{c_long, c_void};
-use rustix::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+use libc::c_long;
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
+
+pub(crate) use open::{fsmount, fsopen, fspick, open, open_top, open_tree, peer, pipe};
+pub(crate) use socket::{receive, send_with_fd, unix_socket};
 
 /// One system call.
 ///
@@ -25,7 +32,9 @@ unsafe fn call(number: c_long, args: [usize; 6]) -> Result<usize, Errno> {
         // SAFETY: no arguments, no effects.
         let place = unsafe { libc::__errno_location() };
         // SAFETY: the pointer is this thread's errno, valid for the thread's life.
-        Errno::from_raw_os_error(unsafe { *place })
+        let errno = unsafe { *place };
+        // The range is the kernel's; said here so that the compiler sees that rustix's own check cannot fail.
+        Errno::from_raw_os_error(errno.clamp(1, 4095))
     })
 }
 
@@ -68,6 +77,11 @@ impl Fd {
         Self(number)
     }
 
+    /// The answer of a call that makes a descriptor.
+    fn answered(answer: Result<usize, Errno>) -> Result<Self, Errno> {
+        i32::try_from(answer?).map(Self).map_err(|_| Errno::BADF)
+    }
+
     pub(crate) fn raw(&self) -> i32 {
         self.0
     }
@@ -83,12 +97,6 @@ impl Fd {
 impl Drop for Fd {
     fn drop(&mut self) {
         close(self.0);
-    }
-}
-
-impl From<OwnedFd> for Fd {
-    fn from(fd: OwnedFd) -> Self {
-        Self(fd.into_raw_fd())
     }
 }
 
@@ -458,101 +466,4 @@ pub(crate) fn interface_flags(socket: i32, name: &CStr, set: u16) -> Result<u16,
     // SAFETY: as above; only read.
     unsafe { call(libc::SYS_ioctl, [fd_arg(socket), SIOCSIFFLAGS, at(&request), 0, 0, 0]) }?;
     Ok(flags)
-}
-
-/// socket(AF_UNIX, SOCK_DGRAM): enough for an ioctl about interfaces, and there in every kernel that can run a gate.
-pub(crate) fn unix_socket() -> Result<Fd, Errno> {
-    let kind = fd_arg(libc::SOCK_DGRAM | libc::SOCK_CLOEXEC);
-    let fd = plain(libc::SYS_socket, [fd_arg(libc::AF_UNIX), kind, 0, 0, 0, 0])?;
-    i32::try_from(fd).map(Fd::own).map_err(|_| Errno::BADF)
-}
-
-/// Words of a control buffer: header and 253 descriptors.
-const CONTROL: usize = 129;
-const SCM_HEADER: usize = 16;
-
-/// `struct iovec`, `struct msghdr` of 64-bit Linux, where all lengths are words.
-#[repr(C)]
-struct Vector {
-    base: usize,
-    len: usize,
-}
-#[repr(C)]
-struct Header {
-    name: usize,
-    name_len: u32,
-    vector: *const Vector,
-    vectors: usize,
-    control: *mut c_void,
-    control_len: usize,
-    flags: i32,
-}
-
-/// sendmsg(2) of `bytes` with one descriptor, without SIGPIPE.
-pub(crate) fn send_with_fd(socket: i32, bytes: &[u8], fd: i32) -> Result<usize, Errno> {
-    // cmsg_len, then level and type, then the descriptor and padding.
-    let rights = pair(libc::SOL_SOCKET, libc::SCM_RIGHTS);
-    let mut control = [SCM_HEADER.wrapping_add(4), rights, pair(fd, 0)];
-    let vector = Vector { base: at(bytes), len: bytes.len() };
-    let header = Header {
-        name: 0,
-        name_len: 0,
-        vector: &raw const vector,
-        vectors: 1,
-        control: (&raw mut control).cast(),
-        control_len: size_of_val(&control),
-        flags: 0,
-    };
-    // SAFETY: the header, its vector, bytes and control data are alive and only read.
-    unsafe { call(libc::SYS_sendmsg, [fd_arg(socket), at(&header), fd_arg(libc::MSG_NOSIGNAL), 0, 0, 0]) }
-}
-
-fn pair(low: i32, high: i32) -> usize {
-    let [a, b, c, d] = low.to_ne_bytes();
-    let [e, f, g, h] = high.to_ne_bytes();
-    usize::from_ne_bytes([a, b, c, d, e, f, g, h])
-}
-
-fn unpair(word: usize) -> [i32; 2] {
-    let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
-    [i32::from_ne_bytes([a, b, c, d]), i32::from_ne_bytes([e, f, g, h])]
-}
-
-/// What [`receive`] got.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Received {
-    /// Bytes of the message.
-    pub(crate) bytes: usize,
-    /// Descriptors that came with it, close-on-exec.
-    pub(crate) fds: usize,
-    /// The message or its descriptors were longer than the room for them.
-    pub(crate) cut: bool,
-}
-
-/// recvmsg(2) of one message and its descriptors.
-pub(crate) fn receive(socket: i32, bytes: &mut [u8], fds: &mut [i32]) -> Result<Received, Errno> {
-    let mut control = [0_usize; CONTROL];
-    let vector = Vector { base: at_mut(bytes), len: bytes.len() };
-    let mut header = Header {
-        name: 0,
-        name_len: 0,
-        vector: &raw const vector,
-        vectors: 1,
-        control: (&raw mut control).cast(),
-        control_len: size_of_val(&control),
-        flags: 0,
-    };
-    let flags = fd_arg(libc::MSG_CMSG_CLOEXEC);
-    // SAFETY: the kernel writes to `bytes`, `control` and `header`, not beyond the lengths given.
-    let len = unsafe { call(libc::SYS_recvmsg, [fd_arg(socket), at_mut(&mut header), flags, 0, 0, 0]) }?;
-    let mut count = 0_usize;
-    let [cmsg_len, kind, data @ ..] = &control;
-    if header.control_len >= SCM_HEADER && *kind == pair(libc::SOL_SOCKET, libc::SCM_RIGHTS) {
-        count = cmsg_len.wrapping_sub(SCM_HEADER).wrapping_shr(2);
-        for (place, fd) in fds.iter_mut().zip(data.iter().flat_map(|word| unpair(*word)).take(count)) {
-            *place = fd;
-        }
-    }
-    let cut = header.flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0 || count > fds.len();
-    Ok(Received { bytes: len, fds: count.min(fds.len()), cut })
 }

@@ -92,10 +92,7 @@ impl Walk<'_> {
     /// The root that container paths are resolved below.
     pub(crate) fn root(&mut self) -> Result<Base, Fail> {
         if self.root < 0 {
-            use rustix::fs::{CWD, OFlags, openat};
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let fd = openat(CWD, c"/", flags, Mode::empty()).at(0, Call::Open)?;
-            self.root = Fd::from(fd).into_raw();
+            self.root = sys::open_top().at(0, Call::Open)?.into_raw();
         }
         Ok(Base::new(self.root))
     }

@@ -273,7 +273,7 @@ fn the_gate_takes_one_valid_datagram() {
     let mut answer = Vec::new();
     (&ours).read_to_end(&mut answer).unwrap();
     assert_eq!(Message::decode(&answer).unwrap().kind, Kind::Taken);
-    assert!((&outside).send(&good).is_err(), "the gate is closed for good");
+    assert!(outside.send(&good).is_err(), "the gate is closed for good");
     let mut text = String::new();
     File::from(child.output.try_clone().unwrap()).read_to_string(&mut text).unwrap();
     assert_eq!((text.as_str(), child.wait()), ("4\n", 0));

@@ -133,9 +133,7 @@ fn kind_of(flags: u64, recursive: bool, part: u32) -> Result<MountPropagationFla
 
 /// `Propagation` and `RootPropagation`: mount_setattr, before Linux 5.12 mount(2), on `/`.
 pub(crate) fn propagation(flags: u64, recursive: bool) -> Result<(), Fail> {
-    use rustix::fs::{CWD, Mode, OFlags, openat};
-    let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let top = sys::Fd::from(openat(CWD, c"/", directory, Mode::empty()).at(0, Call::Open)?);
+    let top = sys::open_top().at(0, Call::Open)?;
     let attr = MountAttr { propagation: flags, ..MountAttr::default() };
     match sys::mount_setattr(top.raw(), recursive, &attr) {
         Err(Errno::NOSYS) => mount_change(c"/", kind_of(flags, recursive, 0)?).at(0, Call::Mount),

@@ -37,8 +37,8 @@ pub(crate) fn copy_up(w: &mut Walk<'_>, tree: Slot, target: Str) -> Result<(), F
 const BELOW: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
 
 fn open(dir: i32, name: &CStr, flags: OFlags, mode: Mode) -> Result<Fd, Errno> {
-    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat2(sys::borrow(dir), name, flags, mode, BELOW).map(Fd::from)
+    let flags = flags | OFlags::NOFOLLOW;
+    sys::open(Some(dir), name, flags, mode, BELOW)
 }
 
 /// A descriptor of the same directory that its names can be read from.

@@ -6,7 +6,7 @@
 
 use core::ffi::CStr;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::buf::{Buf, number};
@@ -72,12 +72,11 @@ const PASSWD_LIMIT: usize = 1 << 20;
 
 /// Appends the home directory of `uid`; `/` when there is no file or no line for it.
 fn home_of(uid: u32, out: &mut Buf<1024>) -> Result<(), Fail> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let mut search = Passwd::new(uid);
     // A fifo, device or link in its place is the same as no file: nothing may be read from it. So is one that this user may not
     // read.
-    if let Ok(file) = rustix::fs::openat(rustix::fs::CWD, c"/etc/passwd", flags, Mode::empty()) {
-        let file = Fd::from(file);
+    if let Ok(file) = sys::open(None, c"/etc/passwd", flags, Mode::empty(), ResolveFlags::empty()) {
         if path::kind(file.raw()) == Ok(FileType::RegularFile) {
             let mut chunk = [0_u8; 1024];
             let mut total = 0_usize;

@@ -15,7 +15,6 @@
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::buf::Decimal;
@@ -111,9 +110,8 @@ fn run(w: &mut Walk<'_>, layout: &HookLayout) -> Result<(), Fail> {
     } else {
         Some(sys::monotonic_ms().saturating_add(layout.timeout_ms))
     };
-    let (input, state) = pipe_with(PipeFlags::CLOEXEC).at(0, Call::Pipe2)?;
-    let (told, tell) = pipe_with(PipeFlags::CLOEXEC).at(0, Call::Pipe2)?;
-    let (input, state, told, tell) = (Fd::from(input), Fd::from(state), Fd::from(told), Fd::from(tell));
+    let (input, state) = sys::pipe().at(0, Call::Pipe2)?;
+    let (told, tell) = sys::pipe().at(0, Call::Pipe2)?;
     let stdio = [input.raw(), w.slot(layout.stdout)?, w.slot(layout.stderr)?];
     match sys::fork().at(1, Call::Clone3)? {
         Forked::Child => {

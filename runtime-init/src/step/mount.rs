@@ -5,12 +5,11 @@
 
 use core::ffi::CStr;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
-    fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick, move_mount,
-    open_tree,
+    MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_reconfigure, fsconfig_set_flag,
+    fsconfig_set_string, move_mount,
 };
 
 use crate::buf::Buf;
@@ -54,14 +53,14 @@ pub(crate) fn below(path: &[u8], top: &[u8]) -> bool {
 }
 
 fn clone_flags(recursive: bool) -> OpenTreeFlags {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE;
     if recursive { flags | OpenTreeFlags::AT_RECURSIVE } else { flags }
 }
 
 /// A detached copy of the mount that `fd` names.
 pub(crate) fn clone_tree(fd: i32, recursive: bool, part: u32) -> Result<Fd, Fail> {
     let flags = clone_flags(recursive) | OpenTreeFlags::AT_EMPTY_PATH;
-    open_tree(sys::borrow(fd), c"", flags).map(Fd::from).at(part, Call::OpenTree)
+    sys::open_tree(Some(fd), c"", flags).at(part, Call::OpenTree)
 }
 
 pub(crate) fn open_host_tree(
@@ -75,10 +74,10 @@ pub(crate) fn open_host_tree(
     if nofollow {
         flags |= OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
     }
-    let tree = open_tree(CWD, w.program.cstr(path)?, flags)
+    let tree = sys::open_tree(None, w.program.cstr(path)?, flags)
         .at(0, Call::OpenTree)
         .say(path::last(w.program.str(path)?))?;
-    w.fill(out, tree.into())
+    w.fill(out, tree)
 }
 
 /// Part 0 resolves, part 1 clones.
@@ -148,8 +147,7 @@ pub(crate) fn new_fs(
     out: Slot,
 ) -> Result<(), Fail> {
     let name = w.program.cstr(fstype)?;
-    let context =
-        fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC).map(Fd::from).at(0, Call::Fsopen).say(name.to_bytes())?;
+    let context = sys::fsopen(name).at(0, Call::Fsopen).say(name.to_bytes())?;
     if !source.is_none() && source.len > 0 {
         fsconfig_set_string(&context, c"source", w.program.cstr(source)?)
             .at(1, Call::Fsconfig)
@@ -159,19 +157,16 @@ pub(crate) fn new_fs(
     fsconfig_create(&context).at(part, Call::Fsconfig).map_err(|fail| with_log(&context, fail))?;
     let part = part.wrapping_add(1);
     let attrs = u32::try_from(attrs).map_err(|_| Fail::new(part, Call::Fsmount, Errno::INVAL))?;
-    let attrs = MountAttrFlags::from_bits_retain(attrs);
-    let tree = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attrs)
-        .at(part, Call::Fsmount)
-        .map_err(|fail| with_log(&context, fail))?;
-    w.fill(out, tree.into())
+    let tree =
+        sys::fsmount(&context, attrs).at(part, Call::Fsmount).map_err(|fail| with_log(&context, fail))?;
+    w.fill(out, tree)
 }
 
 /// Part 0 finds the mount, part 1 is `fspick`, then the options, then `FSCONFIG_CMD_RECONFIGURE`.
 pub(crate) fn reconfigure(w: &mut Walk<'_>, target: Str, options: StrList) -> Result<(), Fail> {
     let base = w.root()?;
     let fd = path::existing(base, w.program.cstr(target)?, Links::Follow).at(0)?;
-    let flags = FsPickFlags::FSPICK_EMPTY_PATH | FsPickFlags::FSPICK_CLOEXEC;
-    let context = fspick(&fd, c"", flags).map(Fd::from).at(1, Call::Fspick)?;
+    let context = sys::fspick(&fd).at(1, Call::Fspick)?;
     let part = configure_all(w, &context, options, 2)?;
     fsconfig_reconfigure(&context).at(part, Call::Fsconfig).map_err(|fail| with_log(&context, fail))
 }
@@ -207,9 +202,8 @@ pub(crate) fn attach_checked(
 pub(crate) fn attach_root(w: &mut Walk<'_>, tree: Slot, path: Str) -> Result<(), Fail> {
     let fd = w.slot(tree)?;
     let name = path::last(w.program.str(path)?);
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let target = rustix::fs::openat(CWD, w.program.cstr(path)?, flags, Mode::empty())
-        .map(Fd::from)
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    let target = sys::open(None, w.program.cstr(path)?, flags, Mode::empty(), ResolveFlags::empty())
         .at(0, Call::Open)
         .say(name)?;
     move_onto(fd, &target, 1).say(name)?;
@@ -277,9 +271,8 @@ fn on_proc(name: &[u8], tree: i32, target: &Fd) -> Result<(), Fail> {
 
 fn take_mode(tree: i32, target: &Fd) -> Result<(), Fail> {
     let mode = path::status(target.raw()).at(3, Call::Stat)?.stx_mode;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = rustix::fs::openat(sys::borrow(tree), c".", flags, Mode::empty()).map(Fd::from);
-    let dir = dir.at(3, Call::Open)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let dir = sys::open(Some(tree), c".", flags, Mode::empty(), ResolveFlags::BENEATH).at(3, Call::Open)?;
     rustix::fs::fchmod(&dir, Mode::from_raw_mode(mode.into())).at(3, Call::Fchmod)
 }
 

@@ -85,7 +85,7 @@ pub(crate) fn join(w: &mut Walk<'_>, fd: Slot, nstype: i32) -> Result<(), Fail> 
 pub(crate) fn second_clone(w: &Walk<'_>, flags: u64, cgroup: Slot) -> Result<(), Fail> {
     const CLONE_PARENT: u64 = 0x8000;
     let cgroup = w.slot_if(cgroup)?;
-    let (told, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).at(0, Call::Pipe2)?;
+    let (told, tell) = sys::pipe().at(0, Call::Pipe2)?;
     match sys::clone3(flags | CLONE_PARENT, cgroup).at(1, Call::Clone3)? {
         Forked::Parent { pid, pidfd } => {
             let mut stage = Message::plain(Kind::Stage);
@@ -158,19 +158,16 @@ pub(crate) fn loopback_up() -> Result<(), Fail> {
 
 /// Opens a detached procfs of this pid namespace with everything in it. Parts as in `NewFs`.
 pub(crate) fn sysctl_proc(w: &mut Walk<'_>, out: Slot) -> Result<(), Fail> {
-    use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
-    let context = fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC).at(0, Call::Fsopen)?;
-    fsconfig_create(&context).at(1, Call::Fsconfig)?;
-    let attrs = MountAttrFlags::MOUNT_ATTR_NOSUID
-        | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let tree = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attrs).at(2, Call::Fsmount)?;
-    w.fill(out, tree.into())
+    const NOSUID_NODEV_NOEXEC: u32 = 0x0e;
+    let context = sys::fsopen(c"proc").at(0, Call::Fsopen)?;
+    rustix::mount::fsconfig_create(&context).at(1, Call::Fsconfig)?;
+    let tree = sys::fsmount(&context, NOSUID_NODEV_NOEXEC).at(2, Call::Fsmount)?;
+    w.fill(out, tree)
 }
 
 /// Part 0 opens `sys`, part 1 the file, part 2 writes.
 pub(crate) fn sysctl(w: &Walk<'_>, proc: Slot, path: Str, value: Str) -> Result<(), Fail> {
-    use rustix::fs::{OFlags, ResolveFlags, openat2};
+    use rustix::fs::{OFlags, ResolveFlags};
     let name = w.program.str(path)?;
     let path = w.program.cstr(path)?;
     if name.split(|b| *b == b'/').any(|part| matches!(part, b"" | b"." | b"..")) {
@@ -180,12 +177,11 @@ pub(crate) fn sysctl(w: &Walk<'_>, proc: Slot, path: Str, value: Str) -> Result<
         | ResolveFlags::NO_SYMLINKS
         | ResolveFlags::NO_XDEV
         | ResolveFlags::NO_MAGICLINKS;
-    let proc = sys::borrow(w.slot(proc)?);
-    let dir = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let sys_dir = openat2(proc, c"sys", dir, Mode::empty(), resolve).at(0, Call::Openat2)?;
-    let file = openat2(&sys_dir, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty(), resolve)
+    let proc = w.slot(proc)?;
+    let dir = OFlags::PATH | OFlags::DIRECTORY;
+    let sys_dir = sys::open(Some(proc), c"sys", dir, Mode::empty(), resolve).at(0, Call::Openat2)?;
+    let file = sys::open(Some(sys_dir.raw()), path, OFlags::WRONLY, Mode::empty(), resolve)
         .at(1, Call::Openat2)
         .say(name)?;
-    let file = sys::Fd::from(file);
     write_once(file.raw(), w.program.str(value)?, 2).say(name)
 }

@@ -3,7 +3,7 @@
 //! Must not: leave a way back to the host's tree (`PivotRoot`), or a full procfs or sysfs beside the new root (`MoveRoot`).
 //! Tests: `tests/mounts.rs`, and the parser at the end of this file.
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     MountFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags, mount, mount_change, move_mount, unmount,
@@ -17,14 +17,10 @@ use crate::sys::{self, Fd};
 use crate::walk::Walk;
 use crate::wire::Call;
 
-fn open_top() -> Result<Fd, Errno> {
-    openat(CWD, c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map(Fd::from)
-}
-
 /// Part 0 opens the old root, 1 `fchdir`, 2 `pivot_root`, 3 `fchdir` to the old root, 4 its propagation, 5 `umount2`, 6 `chdir`.
 pub(crate) fn pivot(w: &mut Walk<'_>) -> Result<(), Fail> {
     let root = w.root()?;
-    let old = open_top().at(0, Call::Open)?;
+    let old = sys::open_top().at(0, Call::Open)?;
     fchdir(sys::borrow(root.raw())).at(1, Call::Chdir)?;
     pivot_root(c".", c".").at(2, Call::PivotRoot)?;
     // Both are at "." now, the old one on top; its descriptor names the right one of them.
@@ -41,7 +37,7 @@ pub(crate) fn move_onto_top(w: &mut Walk<'_>) -> Result<(), Fail> {
     let root = w.root()?;
     uncover_host(root.raw())?;
     fchdir(sys::borrow(root.raw())).at(2, Call::Chdir)?;
-    let top = open_top().at(3, Call::Open)?;
+    let top = sys::open_top().at(3, Call::Open)?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(sys::borrow(root.raw()), c"", &top, c"", flags).at(3, Call::MoveMount)?;
     drop(top);
@@ -56,8 +52,8 @@ fn uncover_host(root: i32) -> Result<(), Fail> {
     let root = u32::try_from(path::mount_id(root).at(0, Call::Stat)?);
     let root = root.map_err(|_| Fail::new(0, Call::Stat, Errno::OVERFLOW))?;
     // One descriptor for all reads: the first thing to go may be the host's /proc.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let table = openat(CWD, c"/proc/self/mountinfo", flags, Mode::empty()).map(Fd::from).at(0, Call::Open)?;
+    let (read, resolve) = (OFlags::RDONLY, ResolveFlags::empty());
+    let table = sys::open(None, c"/proc/self/mountinfo", read, Mode::empty(), resolve).at(0, Call::Open)?;
     let mut own = Buf::<{ path::PATH }>::new();
     read_mounts(&table, |mount| {
         if mount.id != root {

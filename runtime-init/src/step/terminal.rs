@@ -6,7 +6,7 @@ use core::ffi::CStr;
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
+use rustix::pty::unlockpt;
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::path::{self, AtPath, Links};
@@ -43,8 +43,7 @@ pub(crate) fn terminal(
     };
     let master = open_master(dir)?;
     unlockpt(&master).at(3, Call::Ioctl)?;
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let peer = ioctl_tiocgptpeer(&master, flags).map(Fd::from).at(4, Call::Ioctl)?;
+    let peer = sys::peer(&master).at(4, Call::Ioctl)?;
     if rows_cols != 0 {
         let (rows, cols) = owner_of(rows_cols);
         let narrow = |n: u32| u16::try_from(n).map_err(|_| Fail::new(5, Call::Ioctl, Errno::INVAL));
@@ -68,11 +67,9 @@ fn open_master(dir: i32) -> Result<Fd, Fail> {
         | ResolveFlags::NO_SYMLINKS
         | ResolveFlags::NO_XDEV
         | ResolveFlags::NO_MAGICLINKS;
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let master = rustix::fs::openat2(sys::borrow(dir), c"ptmx", flags, Mode::empty(), resolve)
-        .map(Fd::from)
-        .at(1, Call::Openat2)
-        .say(b"ptmx")?;
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NOFOLLOW;
+    let master =
+        sys::open(Some(dir), c"ptmx", flags, Mode::empty(), resolve).at(1, Call::Openat2).say(b"ptmx")?;
     let st = path::status(master.raw()).at(2, Call::Stat)?;
     let is_char = FileType::from_raw_mode(st.stx_mode.into()) == FileType::CharacterDevice;
     if is_char && st.stx_ino == PTMX_INO && (st.stx_rdev_major, st.stx_rdev_minor) == PTMX {
@@ -111,7 +108,7 @@ fn console(w: &mut Walk<'_>, peer: &Fd) -> Result<(), Fail> {
 
 /// Opens a name in a directory without following it; a mount on it is entered, or a cover could not be seen.
 fn open_here(dir: &Fd, name: &CStr) -> Result<Fd, Errno> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    rustix::fs::openat2(dir, name, flags, Mode::empty(), resolve).map(Fd::from)
+    sys::open(Some(dir.raw()), name, flags, Mode::empty(), resolve)
 }
