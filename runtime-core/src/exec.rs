@@ -102,7 +102,7 @@ impl<'c> Exec<'c> {
             init: Some(init),
             slots,
             preserve: plan.preserve,
-            forget: Vec::new(),
+            own_process: false,
             program: plan.program,
         };
         let held = !plan.script.beside.is_empty();

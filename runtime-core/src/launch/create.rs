@@ -87,7 +87,7 @@ fn launch(
         init: None,
         slots,
         preserve: plan.preserve,
-        forget: runtime.forget(),
+        own_process: runtime.own_process(),
         program: plan.valid.process.args.first().cloned().unwrap_or_default(),
     };
     let script = std::mem::take(&mut plan.script);

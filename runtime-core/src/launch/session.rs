@@ -36,8 +36,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) slots: Vec<(Slot, OwnedFd)>,
     /// Descriptors `3..3+preserve` stay open at their numbers.
     pub(crate) preserve: u32,
-    /// Address ranges of this process that the waiting child gives back.
-    pub(crate) forget: Vec<(usize, usize)>,
+    /// This process is the runtime's own: a waiting child gives back what was parsed and planned in it.
+    pub(crate) own_process: bool,
     /// `args[0]`, for messages.
     pub(crate) program: String,
 }
@@ -80,11 +80,13 @@ impl Session {
     /// # Errors
     /// What cannot be opened, or the kernel's refusal of the clone.
     pub(crate) fn begin(script: Script, setting: Setting<'_>, watch: &Watch<'_>) -> Result<Self> {
+        let forget = if setting.own_process { crate::sys::memory::mark() } else { Vec::new() };
         let mut opened = watch
             .step(Phase::Mounts, "open sources", || open_all(&script.opens, setting.cgroup, setting.init))?;
         opened.extend(setting.slots);
         let numbered = script.steps.iter().zip(0_u32..).map(|(planned, n)| (n, &planned.what));
         let numbered: Vec<_> = numbered.collect();
+        // A copy, so that it does not lie in what the child gives back.
         let arena =
             script.arena.clone().finish(numbered.into_iter(), u32::from(script.slots()), script.words)?;
         let mut slots = vec![-1; usize::from(script.slots())];
@@ -106,7 +108,7 @@ impl Session {
             words: &mut words,
             report: theirs.as_raw_fd(),
             kept: &kept,
-            forget: &setting.forget,
+            forget: &forget,
         };
         let into = setting.cgroup.filter(|_| script.into_cgroup).and_then(Cgroup::into_cgroup_fd);
         let mask = Mask::block_all()?;

@@ -4,6 +4,7 @@
 
 pub(crate) mod bpf;
 pub(crate) mod clone;
-pub(crate) mod memory;
+pub(crate) mod exe;
+pub mod memory;
 pub(crate) mod ns;
 pub(crate) mod proc;
