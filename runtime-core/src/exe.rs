@@ -30,7 +30,7 @@ const ALL_SEALS: SealFlags =
 /// # Errors
 /// [`ErrorKind::Unsupported`] when no way works here; then no container should be started.
 pub fn reexec_sealed() -> Result<()> {
-    let exe = open(EXE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|e| failed(e))?;
+    let exe = open(EXE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
     if is_readonly(&exe).map_err(failed)? || is_sealed() {
         return Ok(());
     }

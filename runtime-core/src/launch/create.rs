@@ -165,13 +165,11 @@ fn intent(
 fn hooks(all: &[ValidHook], point: HookPoint) -> Vec<spec::Hook> {
     all.iter()
         .filter(|hook| hook.point == point)
-        .map(|hook| {
-            let mut plain = spec::Hook::default();
-            plain.path = hook.path.to_string_lossy().into_owned();
-            plain.args.clone_from(&hook.args);
-            plain.env.clone_from(&hook.env);
-            plain.timeout = hook.timeout.and_then(|t| i64::try_from(t.as_secs()).ok());
-            plain
+        .map(|hook| spec::Hook {
+            path: hook.path.to_string_lossy().into_owned(),
+            args: hook.args.clone(),
+            env: hook.env.clone(),
+            timeout: hook.timeout.and_then(|t| i64::try_from(t.as_secs()).ok()),
         })
         .collect()
 }

@@ -200,15 +200,17 @@ mod tests {
             assert!(bytes.iter().all(|b| usize::from(*b) == i), "block {i}");
         }
         let layout = Layout::from_size_align(10, 1).unwrap();
-        // SAFETY: as above; grown in place, moved, and freed with its own layout.
-        unsafe {
-            let first = heap.alloc(layout);
-            first.write_bytes(9, 10);
-            let _between = heap.alloc(layout);
-            let moved = heap.realloc(first, layout, 5000);
-            assert_ne!(first, moved);
-            assert_eq!(std::slice::from_raw_parts(moved, 10), [9; 10]);
-        }
+        // SAFETY: the size is not zero.
+        let first = unsafe { heap.alloc(layout) };
+        // SAFETY: the block has this size.
+        unsafe { first.write_bytes(9, 10) };
+        // SAFETY: the size is not zero.
+        let _between = unsafe { heap.alloc(layout) };
+        // SAFETY: the block was given out with this layout.
+        let moved = unsafe { heap.realloc(first, layout, 5000) };
+        assert_ne!(first, moved);
+        // SAFETY: the block has at least this size.
+        assert_eq!(unsafe { std::slice::from_raw_parts(moved, 10) }, [9; 10]);
         let ranges = mark();
         assert!(blocks.iter().all(|(block, size)| {
             ranges.iter().any(|(start, len)| block.addr() >= *start && block.addr() + size <= start + len)
