@@ -27,8 +27,8 @@
 //! are compared, as libseccomp does.
 //!
 //! Where rules with *different actions overlap* the first-match rule differs from libseccomp, which lets an
-//! unconditional rule replace every conditional one and orders overlapping conditions by its own tree. There a deny in
-//! front of a broader allow is lost (CVE-2026-123876 has that shape); here it holds. [`lint`] names such places.
+//! unconditional rule replace every conditional one wherever it stands, and orders overlapping conditions by its own
+//! tree. There a deny in front of a broader allow is lost; here it holds. [`lint`] names such places.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

@@ -191,7 +191,7 @@ fn any_rule() -> impl Strategy<Value = Rule<'static>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(150) })]
 
     #[test]
     fn random_policies(
