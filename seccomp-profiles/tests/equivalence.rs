@@ -18,7 +18,9 @@ fn real_policies_on_every_architecture() {
         let mut policy = policy(&section);
         assert!(compile(&policy, Arch::X86_64).unwrap().warnings.is_empty(), "{name}");
         policy.architectures = Arch::ALL.to_vec();
-        for native in NATIVE {
+        // The number tables differ by architecture, the engines' policies hardly: one of them goes everywhere.
+        let natives = if name == "docker" { &NATIVE[..] } else { &[Arch::X86_64, Arch::S390x] };
+        for &native in natives {
             assert_equivalent(&policy, native);
         }
     }
@@ -125,7 +127,7 @@ fn docker_is_small() {
 
 #[test]
 fn profiles() {
-    for native in NATIVE {
+    for native in [Arch::X86_64, Arch::Aarch64, Arch::S390x] {
         for bits in [0, u64::MAX, 1 << 21, 1 << 19] {
             assert_equivalent(
                 &profile::docker_default(profile::Capabilities::from_bits(bits), native),
