@@ -19,6 +19,7 @@ pub mod spec;
 pub mod start;
 pub mod state;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -42,11 +43,26 @@ pub fn runtime(globals: &Globals) -> Result<Runtime, Error> {
 /// The same with another state directory.
 pub fn runtime_at(globals: &Globals, root: PathBuf) -> Result<Runtime, Error> {
     let cgroups = if globals.no_cgroup { Cgroups::Disabled } else { Cgroups::Auto };
-    let mut builder = Runtime::builder().root(root).cgroups(cgroups).own_process(true);
+    let mut builder =
+        Runtime::builder().root(root).cgroups(cgroups).own_process(true).hook_environment(environment());
     if globals.log.is_debug() {
         builder = builder.observer(Arc::new(Steps(globals.log.clone())));
     }
     builder.build()
+}
+
+/// The caller's environment, for hooks that have none of their own, without what is about this process and its descriptors.
+fn environment() -> impl Iterator<Item = String> {
+    let text = |(name, value): (OsString, OsString)| {
+        let mut entry = name.into_string().ok()?;
+        if entry == "NOTIFY_SOCKET" || ["LISTEN_", "_OCI_"].iter().any(|prefix| entry.starts_with(prefix)) {
+            return None;
+        }
+        entry.push('=');
+        entry.push_str(value.to_str()?);
+        Some(entry)
+    };
+    std::env::vars_os().filter_map(text)
 }
 
 /// The identifier that is the first argument.

@@ -121,8 +121,7 @@ impl Seen {
         let mut tree = Tree::new("inside");
         tree.add("isolation", self.isolation(host));
         tree.add("privileges", self.privileges());
-        let mounts = self.mounts();
-        tree.add(&format!("mounts ({})", mounts.len()), mounts);
+        tree.add("mounts", self.mounts());
         tree.add("limits", self.limits());
         tree
     }
@@ -163,42 +162,89 @@ impl Seen {
         ]
     }
 
+    /// The mounts, what covers single files and directories in lists of their own.
     fn mounts(&self) -> Vec<(String, String)> {
-        self.mountinfo.lines().filter_map(mount).collect()
+        let mut rows: Vec<(String, String)> = Vec::new();
+        let mut lists = [
+            ("devices", Vec::new()),
+            ("hidden", Vec::new()),
+            ("read-only", Vec::new()),
+            ("cgroups", Vec::new()),
+        ];
+        for (point, kind, flags) in self.mountinfo.lines().filter_map(mount) {
+            let [devices, hidden, read_only, cgroups] = &mut lists;
+            let list = match (point.split('/').nth(1), kind) {
+                (Some("dev"), "devtmpfs") => devices,
+                (_, "cgroup" | "cgroup2") if point != "/sys/fs/cgroup" => cgroups,
+                (Some("proc"), "proc") if point != "/proc" => read_only,
+                (Some("proc" | "sys"), "tmpfs" | "devtmpfs") if point != "/sys/fs/cgroup" => hidden,
+                _ => {
+                    // Of two at one place the last is seen.
+                    rows.retain(|(known, _)| known != point);
+                    rows.push((point.to_owned(), format!("{kind:<8} {flags}").trim_end().to_owned()));
+                    continue;
+                }
+            };
+            let name = if list.0 == "cgroups" || list.0 == "devices" { last(point) } else { point };
+            if !list.1.contains(&name) {
+                list.1.push(name);
+            }
+        }
+        let lists = lists.into_iter().filter(|(_, names)| !names.is_empty());
+        rows.extend(lists.map(|(title, names)| (title.to_owned(), names.join(" "))));
+        rows
     }
 
     fn limits(&self) -> Vec<(String, String)> {
-        let mut rows = Vec::new();
-        for line in self.cgroup.lines() {
-            let mut parts = line.splitn(3, ':');
-            if let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) {
-                let name = if controllers.is_empty() { "cgroup v2" } else { controllers };
-                rows.push((name.to_owned(), path.to_owned()));
-            }
-        }
+        let mut paths: Vec<&str> =
+            self.cgroup.lines().filter_map(|line| line.splitn(3, ':').nth(2)).collect();
+        paths.dedup();
+        let mut rows = vec![("control group".to_owned(), paths.join(" "))];
         rows.extend(self.cgroup_files.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        for (name, word) in [("Max open files", "open files"), ("Max processes", "user processes")] {
+        if self.cgroup_files.is_empty() {
+            rows.push(("memory".to_owned(), "no limit".to_owned()));
+        }
+        for (name, word) in [("Max open files", "open files"), ("Max processes", "user's processes")] {
             if let Some(line) = self.limits.lines().find_map(|line| line.strip_prefix(name)) {
                 let mut values = line.split_whitespace();
                 let soft = values.next().unwrap_or("?");
-                rows.push((word.to_owned(), format!("{soft} (hard: {})", values.next().unwrap_or("?"))));
+                rows.push((
+                    word.to_owned(),
+                    format!("{soft}, can be raised to {}", values.next().unwrap_or("?")),
+                ));
             }
         }
         rows
     }
 }
 
-/// Limits of the own cgroup, which is the root of what is mounted.
+fn last(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// Limits of the own cgroup, which is the root of what is mounted, where there are some.
 fn cgroup_files() -> Vec<(&'static str, String)> {
     let files = [
         ("memory", "memory.max"),
         ("memory", "memory/memory.limit_in_bytes"),
-        ("pids", "pids.max"),
-        ("pids", "pids/pids.max"),
+        ("processes", "pids.max"),
+        ("processes", "pids/pids.max"),
         ("cpu", "cpu.max"),
     ];
     let read = |file: &str| fs::read_to_string(format!("/sys/fs/cgroup/{file}")).ok();
-    files.iter().filter_map(|(name, file)| Some((*name, read(file)?.trim_end().to_owned()))).collect()
+    files.iter().filter_map(|(name, file)| Some((*name, limit(name, read(file)?.trim_end())?))).collect()
+}
+
+/// A limit in words; `None` when it is none.
+fn limit(name: &str, text: &str) -> Option<String> {
+    // Version 1 says "no limit" by a number of pages that no machine has.
+    const NONE: u64 = 1 << 60;
+    match (name, text.parse::<u64>()) {
+        ("memory", Ok(bytes)) if bytes < NONE => Some(format!("{} MiB", bytes >> 20)),
+        ("memory", _) => None,
+        _ if text.starts_with("max") => None,
+        _ => Some(format!("at most {text}")),
+    }
 }
 
 /// `0 is 1000 outside`, or ranges.
@@ -234,15 +280,15 @@ fn capabilities(hexadecimal: &str) -> String {
     }
 }
 
-/// Mount point, then file system and flags, of a line of mountinfo.
-fn mount(line: &str) -> Option<(String, String)> {
+/// Mount point, file system and flags of a line of mountinfo.
+fn mount(line: &str) -> Option<(&str, &str, String)> {
     let (left, right) = line.split_once(" - ")?;
     let mut left = left.split(' ');
     let point = left.nth(4)?;
     let flags = left.next()?;
     let kind = right.split(' ').next()?;
     let flags: Vec<&str> = flags.split(',').filter(|flag| !matches!(*flag, "rw" | "relatime")).collect();
-    Some((point.to_owned(), format!("{kind:<8} {}", flags.join(" ")).trim_end().to_owned()))
+    Some((point, kind, flags.join(" ")))
 }
 
 #[cfg(test)]
@@ -263,9 +309,52 @@ mod tests {
         );
         assert_eq!(
             mount("36 35 98:0 /mnt1 /mnt2 rw,nosuid,relatime master:1 - ext3 /dev/root rw,errors=continue"),
-            Some(("/mnt2".to_owned(), "ext3     nosuid".to_owned()))
+            Some(("/mnt2", "ext3", "nosuid".to_owned()))
         );
         assert_eq!(mount("nonsense"), None);
+    }
+
+    #[test]
+    fn limits_in_words() {
+        assert_eq!(limit("memory", "67108864").as_deref(), Some("64 MiB"));
+        assert_eq!(limit("memory", "9223372036854771712"), None);
+        assert_eq!(limit("memory", "max"), None);
+        assert_eq!(limit("processes", "32").as_deref(), Some("at most 32"));
+        assert_eq!(limit("cpu", "max 100000"), None);
+    }
+
+    #[test]
+    fn mounts_over_single_files_are_listed_together() {
+        let line =
+            |point: &str, kind: &str, flags: &str| format!("1 2 0:1 / {point} {flags} - {kind} none rw\n");
+        let seen = Seen {
+            mountinfo: [
+                line("/", "ext4", "ro,relatime"),
+                line("/sys/fs/cgroup", "tmpfs", "rw"),
+                line("/sys/fs/cgroup", "tmpfs", "ro"),
+                line("/sys/fs/cgroup/pids", "cgroup", "ro"),
+                line("/proc", "proc", "rw"),
+                line("/proc/sys", "proc", "ro"),
+                line("/proc/keys", "devtmpfs", "rw"),
+                line("/sys/firmware", "tmpfs", "ro"),
+                line("/dev/null", "devtmpfs", "rw"),
+            ]
+            .concat(),
+            ..Seen::default()
+        };
+        let rows = seen.mounts();
+        let rows: Vec<(&str, &str)> =
+            rows.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let expected = [
+            ("/", "ext4     ro"),
+            ("/sys/fs/cgroup", "tmpfs    ro"),
+            ("/proc", "proc"),
+            ("devices", "null"),
+            ("hidden", "/proc/keys /sys/firmware"),
+            ("read-only", "/proc/sys"),
+            ("cgroups", "pids"),
+        ];
+        assert_eq!(rows, expected);
     }
 
     #[test]
