@@ -29,6 +29,10 @@ use coracle::error::escape;
 use coracle::{Error, ErrorKind};
 use out::log::Log;
 
+/// A command parses one file, plans, clones once and ends: memory is never worth giving back piece by piece.
+#[global_allocator]
+static HEAP: coracle::ShortLived = coracle::ShortLived::new();
+
 /// What the flags before the command say.
 #[derive(Debug, Default)]
 pub struct Globals {

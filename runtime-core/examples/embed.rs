@@ -2,6 +2,8 @@
 //!
 //! `embed ID BUNDLE`: the bundle's process must not want a terminal.
 
+#![allow(clippy::print_stdout, reason = "a program for people")]
+
 use coracle::{Bundle, Delete, Runtime, Stdio};
 use std::io::Read;
 

@@ -14,6 +14,8 @@ use crate::tty::Host;
 
 /// Runs a further program in a container, and stays with it unless told otherwise.
 pub fn run(globals: &Globals, given: &Given<'_>) -> Result<u8, Error> {
+    // Before anything that should not happen twice: this may execute the program again.
+    coracle::reexec_sealed()?;
     let container = container(globals, given)?;
     let recorded = container.process().cloned().unwrap_or_default();
     let mut process = process(given, &recorded)?;

@@ -32,6 +32,8 @@ impl<'a> Launch<'a> {
             .with_code("systemd-cgroup")
             .with_hint("configure the engine for cgroupfs"));
         }
+        // Before anything that should not happen twice: this may execute the program again.
+        coracle::reexec_sealed()?;
         let bundle = Bundle::from_dir(given.path(&flags::BUNDLE).unwrap_or(Path::new(".")))?;
         let passed = activation::descriptors()?;
         let bundle = activation::announce(bundle, passed)?;
