@@ -8,7 +8,7 @@
 //!
 //! An `O_PATH` descriptor pins an inode, not a place: who mounts on one looks afterwards whether the path leads there.
 //!
-//! Must not: take a host path, follow a magic link, open anything for reading or writing. Tests: at the end of this file,
+//! Must not: take a host path, follow a magic link, open anything for reading or writing. Tests: `path/tests.rs`,
 //! against pathrs.
 
 use core::ffi::CStr;
@@ -384,3 +384,6 @@ pub(crate) fn is_absent(lost: &Lost) -> bool {
     // ENOTDIR: a component on the way is a file, so nothing can be below it.
     matches!(lost.errno, Errno::NOENT | Errno::NOTDIR)
 }
+
+#[cfg(test)]
+mod tests;
