@@ -1,31 +1,78 @@
-//! Development commands. Not part of what is shipped.
+//! Development commands: `cargo xtask COMMAND`. Not part of what is shipped.
 //!
-//! `cargo xtask tables DIR RELEASE` writes the system call tables (see [`tables`]).
+//! A command adds what it needs (a Rust target, a Debian package) and says so. Long jobs that are shell at heart are
+//! scripts beside the source. Must not: depend on other crates, so that it starts at once on a bare machine.
 
+mod check;
+mod link;
+mod run;
+mod scripts;
+mod setup;
+mod style;
+mod suites;
 mod tables;
 
-use std::io::Write as _;
+use run::{Outcome, say};
 use std::path::Path;
 use std::process::ExitCode;
 
-fn run(args: &[String]) -> Result<(), String> {
-    match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["tables", dir, release] => {
-            let text = tables::generate(Path::new(dir), release)?;
-            let to = Path::new(env!("CARGO_MANIFEST_DIR")).join("../seccomp-profiles/src/table/data.rs");
-            std::fs::write(&to, text).map_err(|e| format!("write {}: {e}", to.display()))
-        }
-        _ => Err("usage: cargo xtask tables DIR RELEASE".to_owned()),
+/// A command: its name, its arguments, one line about it, and what does it.
+type Command = (&'static str, &'static str, &'static str, fn(&[String]) -> Outcome);
+
+const COMMANDS: &[Command] = &[
+    ("demo", "[ARG...]", "build the static program and run `coracle demo`", suites::demo),
+    (
+        "test",
+        "[WORD...]",
+        "build everything and pass the tests; words pick cases of the suites",
+        suites::test,
+    ),
+    ("check", "", "formatting, lints, documentation, rules of style", check::check),
+    ("no-panic", "", "prove that no call of the child half can panic", link::no_panic),
+    ("aarch64", "", "check and link for aarch64-unknown-linux-musl", link::aarch64),
+    ("deny", "", "licences, sources and duplicates of the dependencies", check::deny),
+    ("fuzz-smoke", "[SECONDS]", "run every fuzz target for a short time", scripts::fuzz_smoke),
+    ("bench", "[ARG...]", "run the benchmarks", scripts::bench),
+    (
+        "vm",
+        "[OPTION...] [-- COMMAND]",
+        "a machine with cgroup v2 in an emulator: the suites, or a command",
+        scripts::vm,
+    ),
+    ("containerd", "", "containerd and ctr with this runtime", scripts::containerd),
+    ("tables", "DIR RELEASE", "write the system call tables from kernel sources", tables),
+];
+
+fn tables(args: &[String]) -> Outcome {
+    let [dir, release] = args else { return Err("tables: a directory and a release, please".to_owned()) };
+    let text = tables::generate(Path::new(dir), release)?;
+    let to = run::root().join("seccomp-profiles/src/table/data.rs");
+    std::fs::write(&to, text).map_err(|e| format!("write {}: {e}", to.display()))
+}
+
+fn usage() -> String {
+    let mut text = "usage: cargo xtask COMMAND\n".to_owned();
+    for (name, arguments, about, _) in COMMANDS {
+        text.push_str(&format!("\n  {name} {arguments}\n        {about}"));
     }
+    text
 }
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    match run(&args) {
+    let (name, rest) = args.split_first().map_or(("help", &[][..]), |(name, rest)| (name.as_str(), rest));
+    if matches!(name, "help" | "--help" | "-h") {
+        say(&usage());
+        return ExitCode::SUCCESS;
+    }
+    let outcome = match COMMANDS.iter().find(|command| command.0 == name) {
+        Some((_, _, _, command)) => command(rest),
+        None => Err(usage()),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nothing can be done when stderr is gone.
-            let _ = writeln!(std::io::stderr(), "{error}");
+            say(&format!("xtask {name}: {error}"));
             ExitCode::FAILURE
         }
     }

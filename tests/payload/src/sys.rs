@@ -463,7 +463,11 @@ pub fn statfs(path: &str) -> Answer<(i64, i64)> {
     let mut answer: libc::statfs = unsafe { std::mem::zeroed() };
     // SAFETY: a live C string and a live statfs.
     check(unsafe { libc::statfs(path.as_ptr(), &mut answer) })?;
-    Ok((answer.f_type as i64, answer.f_flags as i64))
+    // SAFETY: as above. The C library of the static target alone shows the flags of statfs.
+    let mut more: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: a live C string and a live statvfs.
+    check(unsafe { libc::statvfs(path.as_ptr(), &mut more) })?;
+    Ok((answer.f_type as i64, more.f_flag as i64))
 }
 
 /// The description of a key, and its number.

@@ -1,0 +1,47 @@
+//! Checks that need only a link: the child half cannot panic, and everything links for aarch64.
+
+use crate::run::{self, Outcome, cargo, say};
+use crate::setup;
+
+/// Links the child half alone, with a panic handler that exists nowhere, in both profiles.
+///
+/// # Errors
+/// A call can panic: the linker names the function that does.
+pub fn no_panic(_: &[String]) -> Outcome {
+    let manifest = run::root().join("runtime-init/link/Cargo.toml");
+    let target = run::target_dir().join("no-panic");
+    for profile in ["dev", "release"] {
+        let words = ["build", "--quiet", "--locked", "--profile", profile, "--manifest-path"];
+        run::run(cargo(words).arg(&manifest).arg("--target-dir").arg(&target))?;
+        say(&format!("no-panic: nothing that the child half does can panic ({profile})"));
+    }
+    Ok(())
+}
+
+/// Compiles and links the shipped program, the payload and all tests of the crates for the other architecture.
+///
+/// # Errors
+/// It does not compile or link.
+pub fn aarch64(_: &[String]) -> Outcome {
+    const TARGET: &str = "aarch64-unknown-linux-musl";
+    setup::target(TARGET)?;
+    // The linker is the compiler's own, see .cargo/config.toml.
+    run::run(&mut cargo([
+        "build",
+        "--quiet",
+        "--release",
+        "--target",
+        TARGET,
+        "-p",
+        "coracle-cli",
+        "-p",
+        "coracle-payload",
+    ]))?;
+    let crates = ["-p", "coracle", "-p", "coracle-init", "-p", "coracle-seccomp", "-p", "coracle-cli"];
+    run::run(cargo(["check", "--quiet", "--tests", "--target", TARGET]).args(crates))?;
+    let file = run::target_dir().join(TARGET).join("release/coracle");
+    let head = std::fs::read(&file).map_err(|e| format!("read {}: {e}", file.display()))?;
+    // ELF, 64 bits, little endian, machine 183.
+    let right = head.starts_with(b"\x7fELF\x02\x01") && head.get(18..20) == Some(&[183, 0]);
+    if right { Ok(()) } else { Err(format!("{} is no program for aarch64", file.display())) }
+}
