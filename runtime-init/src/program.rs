@@ -269,14 +269,15 @@ steps! {
     SessionKeyring = 3,
     /// `prctl(PR_SET_PDEATHSIG, signal)`; 0 disarms. After arming, a hung-up report socket ends the process.
     ParentDeathSignal { signal: i32 } = 4,
-    /// Sends `Born`, waits for `Go`; descriptors that come with `Go` fill slots from `first` on.
+    /// Sends `Born`, waits for `Go`; descriptors that come with `Go` fill slots from `first` on. More than 253 come with several.
     Born { first: Slot, count: u32 } = 5,
     /// `unshare(flags)`.
     Unshare { flags: u64 } = 6,
     /// `setns(fd, nstype)`.
     JoinNamespace { fd: Slot, nstype: i32 } = 7,
     /// Second clone: `clone3(CLONE_PARENT | CLONE_PIDFD | flags)` with `exit_signal` 0, into `cgroup` when that slot is set.
-    /// The first process sends `Stage` with the pidfd and exits; the new one goes on with the next step.
+    /// The first process sends `Stage` with the pidfd and exits; the new one goes on with the next step, and sends nothing before
+    /// `Stage` was sent.
     SecondClone { flags: u64, cgroup: Slot } = 8,
     /// `setresgid(0)`, `setresuid(0)`, `setgroups([])` (part 2, only with `groups`): becomes root of its user namespace.
     NamespaceRoot { groups: bool } = 9,
@@ -294,15 +295,18 @@ steps! {
     /// `FSCONFIG_CMD_CREATE` and `fsmount(attrs)` (the last two parts), into `out`.
     NewFs { fstype: Str, source: Str, options: StrList, attrs: u64, out: Slot } = 23,
     /// `mount_setattr(tree, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), set, clear, propagation, userns)`.
-    /// In a user namespace, flags locked on the source stay.
+    /// With `userns` set, `MOUNT_ATTR_IDMAP` is added. In a user namespace flags locked on the source stay; one that `clear` asks away
+    /// is EPERM, and the report's detail names it (`locked: nodev`).
     TreeAttr { tree: Slot, set: u64, clear: u64, propagation: u64, recursive: bool, userns: Slot } = 24,
-    /// `move_mount(tree, "", AT_FDCWD, path)`, then the tree's root is *the root* that later steps resolve below.
+    /// `move_mount(tree, "", path, "")`, then the tree's root is *the root* that later steps resolve below. The slot's descriptor is
+    /// the walker's own from here on.
     AttachRoot { tree: Slot, path: Str } = 25,
     /// Resolves `target` inside the root, creating what is missing (a directory, or a file when the tree's root is none),
     /// `move_mount(tree, "", target fd, "")`, and reads back that the mount stands where the path leads.
     /// `flags`: see the `ATTACH_*` constants.
     Attach { tree: Slot, target: Str, flags: u32 } = 26,
-    /// tmpcopyup: copies the directory that `target` names in the root into the detached tree.
+    /// tmpcopyup: copies what is in the directory that `target` names in the root into the detached tree. No directory, no copy.
+    /// The tree's own permissions stay: see [`ATTACH_TAKE_MODE`].
     CopyUp { tree: Slot, target: Str } = 27,
     /// Changes an existing mount at `target` inside the root (option `remount`, read-only paths done in place):
     /// `mount_setattr(target fd, "", AT_EMPTY_PATH ...)`.
@@ -317,15 +321,16 @@ steps! {
     /// `/dev`), else inside the root. An existing node must be the same; owner is set by fd. `mode` holds type and permissions,
     /// `dev` the kernel's encoding of major and minor, `owner` uid in the high half and gid in the low one.
     MakeNode { tree: Slot, path: Str, mode: u32, dev: u64, owner: u64 } = 31,
-    /// Makes a symbolic link at `path` (below `tree`, else inside the root). `flags`: see the `LINK_*` constants.
+    /// Makes a symbolic link at `path` (below `tree`, else inside the root). What is there already stays, as in runc. `flags`: see the
+    /// `LINK_*` constants.
     MakeLink { tree: Slot, path: Str, target: Str, flags: u32 } = 32,
 
     // --- synchronisation --------------------------------------------------------------------------------------
     /// Sends `RootReady`, waits for `HooksDone`.
     RootReady = 40,
-    /// Runs a hook inside: fork, `argv` with `env` in `cwd`, `state` on standard input with the pid (as init's own pid
-    /// namespace sees it) in place of the `pid_at`'th byte's gap; waits until it ends, at most `timeout_ms` (0: no limit).
-    /// See [`crate::step::hook`] for the layout of `hook`.
+    /// Runs a hook inside: fork, the program with its arguments, environment and working directory, the state with the pid (as
+    /// init's own pid namespace sees it) on standard input; waits until it ends, at most its timeout. `hook` holds a
+    /// [`HookLayout`](crate::step::hook::HookLayout); `index` counts the hooks of one kind, for plans.
     Hook { hook: Bytes, index: u32 } = 41,
 
     // --- root change ------------------------------------------------------------------------------------------
@@ -352,12 +357,15 @@ steps! {
     /// Closes a slot.
     Close { fd: Slot } = 65,
     /// Covers `path` when it exists: a file by a clone of `null` (the host's, verified by the parent), a directory by a clone of
-    /// `empty`, and reads back that the cover stands there.
+    /// `empty`, both detached trees, and reads back that the cover stands there. Below `/proc` and `/sys` the path must end on a file
+    /// system of the kernel or on a mount of this program.
     MaskPath { path: Str, null: Slot, empty: Slot } = 66,
     /// Makes `path`, when it exists, a read-only bind of itself (recursively).
     ReadonlyPath { path: Str } = 67,
     /// Makes a pty pair from the devpts in `devpts` (or, when that slot is empty, from the one found at `/dev/pts`), sets its
     /// size and owner, binds the peer on `/dev/console` when `bind_console`, sends the master with `Console`, keeps the peer in `out`.
+    /// `rows_cols`: rows in the high half, columns in the low one, 0 leaves the size. `owner` as in `MakeNode`. The devpts must be
+    /// attached already when the console is bound: before Linux 6.15 nothing of a detached tree can be bound.
     Terminal { devpts: Slot, rows_cols: u64, owner: u64, bind_console: bool, out: Slot } = 68,
     /// `dup3` of `fd` onto 0, 1 and 2, `ioctl(TIOCSCTTY, 0)`.
     ControllingTerminal { fd: Slot } = 69,
@@ -365,7 +373,7 @@ steps! {
     /// descriptor that cannot be owned (a foreign file, a read-only file system, an unmapped id).
     OwnStdio { uid: u32, gid: u32 } = 70,
 
-    /// `dup3(fd, target, 0)`: a standard stream.
+    /// `dup3(fd, target, 0)`: a standard stream. A number that another slot or the report socket has is EBUSY.
     InstallDescriptor { fd: Slot, target: u32 } = 71,
 
     // --- credentials ------------------------------------------------------------------------------------------
@@ -377,14 +385,16 @@ steps! {
     NoNewPrivs = 82,
     /// Keepcaps on, bounding set reduced to `bounding`.
     BoundingSet { bounding: u64 } = 83,
-    /// `setgroups` (unless `skip_groups`), `setresgid`, `setresuid`, read back and compared; non-dumpable again.
+    /// `setgroups` (unless `skip_groups`), `setresgid`, `setresuid`, read back and compared; non-dumpable again. With `keep_admin`
+    /// CAP_SYS_ADMIN and CAP_SETPCAP are effective again after uid 0 was left. It clears the parent-death signal.
     Credentials { uid: u32, gid: u32, groups: Bytes, skip_groups: bool, keep_admin: bool } = 84,
     /// `capset`, ambient cleared and raised, keepcaps off, all five sets read back and compared.
     Capabilities { effective: u64, permitted: u64, inheritable: u64, ambient: u64, bounding: u64 } = 85,
     /// Working directory: created when missing, `chdir`, the kernel's `getcwd` must start with `/`.
     /// With `optional` EACCES is left for a second try after the credentials changed.
     WorkingDir { path: Str, create: bool, optional: bool } = 86,
-    /// `seccomp(SECCOMP_SET_MODE_FILTER, flags, filter)`; with `listener` set the listener's descriptor is kept there.
+    /// `seccomp(SECCOMP_SET_MODE_FILTER, flags, filter)`. When `flags` ask for a listener: with `listener` set it is kept there and
+    /// its number sent with `Listener` (by write); without, `Listener` carries the descriptor itself (by sendmsg) and it is closed.
     Seccomp { filter: Bytes, flags: u64, listener: Slot } = 87,
     /// `sched_setaffinity(0, mask)`; an all-ones mask resets to what the cpuset allows.
     CpuAffinity { mask: Bytes } = 88,
@@ -401,7 +411,7 @@ steps! {
     /// Sends `Waiting` on the report socket, waits for `Go` there, answers `Taken`.
     Hold = 93,
     /// Closes every descriptor from `from` on but the report socket: a real close, not close-on-exec. Descriptors in
-    /// `from_keep..from` stay and lose close-on-exec.
+    /// `from_keep..from` stay and lose close-on-exec (already before a filter is loaded); one that is not open is EBADF.
     CloseDescriptors { from_keep: u32, from: u32 } = 94,
     /// `execve(program found, argv, env)`.
     Exec { argv: StrList, env: StrList } = 95,
@@ -441,7 +451,8 @@ pub struct Header {
     pub steps: u32,
     /// Number of slots that the walker needs.
     pub slots: u32,
-    /// Machine words that the walker needs to lay out argument vectors (`argv` and `env` with their NULLs).
+    /// Machine words that the walker needs to lay out argument vectors: for the longest of `Exec` and the hooks `argv` and `env` with
+    /// their NULLs, and one more when `FindProgram` looks for HOME.
     pub words: u32,
     /// Byte offset of the first step.
     pub steps_at: u32,

@@ -32,6 +32,8 @@ pub struct Program {
     pub slots: Vec<RawFd>,
     keep: Vec<OwnedFd>,
     extra: Vec<RawFd>,
+    /// Address and length of memory to give back at the gate.
+    pub forget: Vec<(usize, usize)>,
 }
 
 impl Program {
@@ -149,7 +151,13 @@ impl Program {
             }
             walk(
                 &arena,
-                Memory { slots: &mut self.slots, words: &mut words, report, kept: &kept, forget: &[] },
+                Memory {
+                    slots: &mut self.slots,
+                    words: &mut words,
+                    report,
+                    kept: &kept,
+                    forget: &self.forget,
+                },
             );
         }
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
