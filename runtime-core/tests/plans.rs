@@ -161,6 +161,45 @@ fn a_plan_is_the_same_every_time() {
     }
 }
 
+/// Where a slot stands in a line: `-> $3`, `tree=$3`, `null=$3`.
+fn slot<'l>(line: &'l str, before: &str) -> Option<&'l str> {
+    let rest = line.split_once(before)?.1;
+    Some(rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or(rest))
+}
+
+/// A clone of a shared mount is its peer: what the container mounts there appears on the host. Only where the configuration says
+/// "shared" may one be attached as it is.
+#[test]
+fn trees_of_the_host_are_cut_off_before_they_are_attached() {
+    let mut cut = 0;
+    for (name, path) in cases() {
+        let Ok(plan) = fs::read_to_string(path.join("plan.txt")) else { continue };
+        if fs::read_to_string(path.join("config.json")).unwrap().contains("shared\"") {
+            continue;
+        }
+        let mut peers: Vec<&str> = Vec::new();
+        for line in plan.lines() {
+            let opened = (line.starts_with("launch") && !line.contains("open namespace"))
+                .then(|| slot(line, "-> $"))
+                .flatten()
+                .or_else(|| line.contains("OpenHostTree").then(|| slot(line, "out=$")).flatten());
+            peers.extend(opened);
+            if line.contains("TreeAttr") && line.contains("propagation=") {
+                peers.retain(|peer| Some(*peer) != slot(line, "tree=$"));
+                cut += 1;
+            }
+            if line.contains("init    Attach") || line.contains("MaskPath") {
+                let used = [slot(line, "tree=$"), slot(line, "null=$")];
+                assert!(
+                    !peers.iter().any(|peer| used.contains(&Some(*peer))),
+                    "{name}: a peer of the host's mount is attached: {line}"
+                );
+            }
+        }
+    }
+    assert!(cut > 100, "{cut}");
+}
+
 /// Documents that engines sent, one a line, with the filter put back in.
 fn recorded() -> Vec<(String, Value)> {
     let folder = folder().join("recorded");

@@ -347,6 +347,7 @@ fn open_covers(script: &mut Script, valid: &ValidSpec, facts: &Facts) -> Result<
     } else {
         script.open(pointer, Phase::Rootfs, |slot| Open::Null { slot })?
     };
+    devices::detach_from_host(script, pointer, Phase::Rootfs, null);
     let empty = script.slot()?;
     let fstype = script.str("tmpfs")?;
     // An Ubuntu 20.04 kernel refuses a tmpfs of one inode.

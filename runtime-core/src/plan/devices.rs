@@ -5,6 +5,7 @@
 //!
 //! Must not: look at files. Tests: golden plans; `tests` package, filesystem.
 
+use super::mounts;
 use super::script::{Open, Script};
 use crate::error::{Phase, Result};
 use crate::validate::DeviceKind;
@@ -161,10 +162,19 @@ fn bind_node(script: &mut Script, node: &Node, wanted: &Wanted) -> Result<()> {
         let (major, minor) = (node.major, node.minor);
         script.open(pointer.clone(), Phase::Devices, |slot| Open::Node { path, block, major, minor, slot })?
     };
+    detach_from_host(script, &pointer, Phase::Devices, tree);
     let target = script.str(&node.path)?;
     script.step(pointer, Phase::Devices, Step::Attach { tree, target, flags: 0 });
     script.step("", Phase::Devices, Step::Close { fd: tree });
     Ok(())
+}
+
+/// A clone of a node is a peer of the host's `/dev`: what the container mounts over it would appear on the host's node.
+pub(crate) fn detach_from_host(script: &mut Script, pointer: &str, phase: Phase, tree: Slot) {
+    let set = mounts::ATTR_NOSUID | mounts::ATTR_NOEXEC;
+    let (clear, propagation, recursive, userns) = (0, mounts::MS_PRIVATE, false, Slot::NONE);
+    let step = Step::TreeAttr { tree, set, clear, propagation, recursive, userns };
+    script.step(pointer.to_owned(), phase, step);
 }
 
 fn links(script: &mut Script, wanted: &Wanted, tree: Slot, prefix: &str) -> Result<()> {

@@ -17,9 +17,9 @@ use std::path::{Path, PathBuf};
 
 /// `MOUNT_ATTR_RDONLY` of mount_setattr(2).
 pub(crate) const ATTR_RDONLY: u64 = 0x1;
-const ATTR_NOSUID: u64 = 0x2;
+pub(crate) const ATTR_NOSUID: u64 = 0x2;
 const ATTR_NODEV: u64 = 0x4;
-const ATTR_NOEXEC: u64 = 0x8;
+pub(crate) const ATTR_NOEXEC: u64 = 0x8;
 /// Attributes of the empty directory that masks are made of.
 pub(crate) const ATTRS_EMPTY: u64 = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC;
 /// `MS_*` propagation flags of mount(2), which mount_setattr(2) takes too.
