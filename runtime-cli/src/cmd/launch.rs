@@ -112,9 +112,9 @@ impl<'a> Launch<'a> {
 pub fn detached_stdio(given: &Given<'_>, terminal: bool) -> Result<Stdio, Error> {
     match given.path(&flags::CONSOLE_SOCKET) {
         Some(path) if terminal => Ok(Stdio::ConsoleSocket(socket::connect_to(path)?)),
-        Some(_) => Err(usage("cannot use console socket if runc will not detach or allocate tty")),
+        Some(_) => Err(usage("cannot use console socket if the runtime will not detach or allocate tty")),
         None if terminal => {
-            Err(usage("cannot allocate tty if runc will detach without setting console socket"))
+            Err(usage("cannot allocate tty if the runtime will detach without setting console socket"))
         }
         None => Ok(Stdio::Inherit),
     }
@@ -123,7 +123,7 @@ pub fn detached_stdio(given: &Given<'_>, terminal: bool) -> Result<Stdio, Error>
 /// Nobody would use the socket in the foreground.
 pub fn refuse_console_socket(given: &Given<'_>) -> Result<(), Error> {
     match given.raw(&flags::CONSOLE_SOCKET) {
-        Some(_) => Err(usage("cannot use console socket if runc will not detach or allocate tty")),
+        Some(_) => Err(usage("cannot use console socket if the runtime will not detach or allocate tty")),
         None => Ok(()),
     }
 }
