@@ -89,6 +89,26 @@ pub fn adopt_orphans() {
     let _ = set_child_subreaper(Some(getpid()));
 }
 
+/// Passes a signal on to the process behind a pidfd. Real-time signals, which have no names, go the long way round.
+///
+/// Nothing is allocated on the short way: memory is not given back before the end, and signals may come as often as they like.
+///
+/// # Errors
+/// What `other` says. A process that has ended is no error: its end is what is waited for.
+pub fn forward(
+    pidfd: BorrowedFd<'_>,
+    signal: i32,
+    other: impl FnOnce(i32) -> Result<(), Error>,
+) -> Result<(), Error> {
+    match rustix::process::Signal::from_named_raw(signal) {
+        Some(named) => {
+            let _ = rustix::process::pidfd_send_signal(pidfd, named);
+            Ok(())
+        }
+        None => other(signal),
+    }
+}
+
 /// Waits for `ended`, a pidfd, and gives each signal to `forward`.
 ///
 /// # Errors

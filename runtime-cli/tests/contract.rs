@@ -204,7 +204,7 @@ fn spec_writes_a_configuration_that_check_accepts_and_overwrites_nothing() {
         assert!(message.starts_with("File config.json exists. Remove it first"), "{message}");
         assert_eq!(fs::metadata(&config).expect("still there").ino(), before.ino());
         assert_eq!(fs::read_dir(&scratch.0).expect("list").count(), 1);
-        let output = coracle(&["check", bundle]);
+        let output = coracle(&["check", "--document", bundle]);
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
         fs::remove_file(config).expect("removed");
     }
@@ -232,6 +232,26 @@ fn check_shows_all_problems_with_their_places() {
     let value: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(value[0]["pointer"], "/process/args");
     assert_eq!((&value[0]["line"], &value[0]["column"]), (&2.into(), &37.into()));
+}
+
+#[test]
+fn check_tells_what_this_machine_cannot_do() {
+    let scratch = Scratch::new("machine");
+    let bundle = scratch.0.to_str().expect("text");
+    // No kernel has this controller.
+    let config = r#"{"ociVersion": "1.3.0", "process": {"cwd": "/", "args": ["x"], "user": {"uid": 0, "gid": 0}},
+                     "root": {"path": "rootfs"}, "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}],
+                     "resources": {"unified": {"nosuch.max": "1"}}}}"#;
+    fs::write(scratch.path("config.json"), config).expect("written");
+    let document = coracle(&["check", "--document", bundle]);
+    let machine = coracle(&["check", bundle]);
+    assert_eq!(machine.status.code(), Some(1), "{}", text(&machine.stdout));
+    assert!(
+        text(&machine.stdout).contains(": /linux/resources/unified/nosuch.max"),
+        "{}",
+        text(&machine.stdout)
+    );
+    assert_eq!(document.status.code(), Some(0), "{}", text(&document.stdout));
 }
 
 #[test]

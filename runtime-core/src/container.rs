@@ -155,6 +155,13 @@ impl Container {
         Ok(self.record.init.as_ref().filter(|_| alive).map(|init| init.pid))
     }
 
+    /// The pid that its first process has, or had before it ended: the number may be another process's by now. For those who were
+    /// promised a pid, as in a pid file, also of a program that ends at once.
+    #[must_use]
+    pub fn init_pid(&self) -> Option<i32> {
+        self.record.init.as_ref().map(|init| init.pid)
+    }
+
     /// The state document (runtime.md, "State").
     ///
     /// # Errors

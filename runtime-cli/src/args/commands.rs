@@ -130,8 +130,8 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         arguments: "BUNDLE",
-        flags: &[&f::CHECK_FORMAT],
-        details: "All problems are shown at once, each with its place. Exit code 0: none, 1: there are some.",
+        flags: &[&f::CHECK_FORMAT, &f::CHECK_DOCUMENT],
+        details: "All problems are shown at once, each with its place, those of the document before those of this machine. Exit code 0: none, 1: there are some.",
         examples: &[("coracle check .", "the bundle in this directory")],
         ..plain("check", "find what is wrong with a bundle", cmd::check::run)
     },

@@ -130,3 +130,9 @@ pub static SPEC_ROOTLESS: Flag =
     flag("rootless", NONE, Takes::Switch, "for the calling user, without privileges");
 pub static CHECK_FORMAT: Flag =
     flag("format", 'f', Takes::Word(&["text", "json"]), "text or json (default: text)");
+pub static CHECK_DOCUMENT: Flag = flag(
+    "document",
+    NONE,
+    Takes::Switch,
+    "look at the document alone, not at what this machine and user can do",
+);

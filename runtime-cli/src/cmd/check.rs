@@ -31,10 +31,13 @@ struct Finding {
 }
 
 /// Prints the findings; 1 when one of them is an error.
-pub fn run(_: &Globals, given: &Given<'_>) -> Result<u8, Error> {
+pub fn run(globals: &Globals, given: &Given<'_>) -> Result<u8, Error> {
     let bundle = Path::new(given.rest.first().copied().unwrap_or_default());
     let config = read(bundle)?;
-    let findings = findings(&config);
+    let mut findings = findings(&config);
+    if !given.on(&flags::CHECK_DOCUMENT) && !findings.iter().any(|finding| finding.error) {
+        findings.extend(on_this_machine(globals, bundle)?);
+    }
     let json = given.text(&flags::CHECK_FORMAT) == Some("json");
     out::print(if json { as_json(&findings) } else { as_text(&bundle.join("config.json"), &findings) })?;
     Ok(u8::from(findings.iter().any(|finding| finding.error)))
@@ -74,6 +77,31 @@ fn findings(config: &[u8]) -> Vec<Finding> {
         ..Finding::default()
     }));
     found
+}
+
+/// What this machine and this user cannot do.
+fn on_this_machine(globals: &Globals, bundle: &Path) -> Result<Vec<Finding>, Error> {
+    let Err(error) = super::plan::of(globals, bundle) else { return Ok(Vec::new()) };
+    let finding = |error: &Error| Finding {
+        error: true,
+        pointer: error.pointer().unwrap_or_default().to_owned(),
+        message: sentence(error),
+        hint: error.hint().map(str::to_owned),
+        code: error.code().to_owned(),
+        ..Finding::default()
+    };
+    Ok(std::iter::once(&error).chain(error.more()).map(finding).collect())
+}
+
+/// The message without pointer and hint, which have places of their own.
+fn sentence(error: &Error) -> String {
+    let report = error.report();
+    let line = report.lines().next().unwrap_or_default();
+    let line = line.strip_prefix("error: ").unwrap_or(line);
+    match error.path() {
+        Some(path) => format!("{line} ({})", path.display()),
+        None => line.to_owned(),
+    }
 }
 
 impl From<Violation> for Finding {

@@ -83,7 +83,8 @@ fn stay(
     signals: &Signals,
 ) -> Result<ExitStatus, Error> {
     let mut forward = |signal: i32| {
-        if let Err(error) = child.signal(signal) {
+        let other = |signal| child.signal(signal).map(|_| ());
+        if let Err(error) = foreground::forward(child.pidfd(), signal, other) {
             globals.log.debug(&format!("forward signal {signal}: {error}"));
         }
     };

@@ -95,10 +95,10 @@ impl<'a> Launch<'a> {
     /// # Errors
     /// The file cannot be written, the socket does not take the descriptor.
     pub fn finish(&self, container: Container) -> Result<Container, Error> {
-        let told = container.pid().and_then(|pid| {
-            let pidfd =
-                if self.given.raw(&flags::PIDFD_SOCKET).is_some() { container.pidfd()? } else { None };
-            tell(self.given, pid, pidfd.as_ref().map(AsFd::as_fd), b"standard")
+        let wanted = self.given.raw(&flags::PIDFD_SOCKET).is_some();
+        let pidfd = if wanted { container.pidfd() } else { Ok(None) };
+        let told = pidfd.and_then(|pidfd| {
+            tell(self.given, container.init_pid(), pidfd.as_ref().map(AsFd::as_fd), b"standard")
         });
         let Err(error) = told else { return Ok(container) };
         Err(match container.delete(Delete::Force) {

@@ -59,12 +59,13 @@ fn stay(
     relay: Option<Relay<'_>>,
     signals: &Signals,
 ) -> Result<ExitStatus, Error> {
-    let mut forward = |signal: i32| {
-        if let Err(error) = container.signal(signal, Scope::Init) {
-            globals.log.debug(&format!("forward signal {signal}: {error}"));
-        }
-    };
     if let Some(pidfd) = container.pidfd()? {
+        let mut forward = |signal: i32| {
+            let other = |signal| container.signal(signal, Scope::Init);
+            if let Err(error) = foreground::forward(pidfd.as_fd(), signal, other) {
+                globals.log.debug(&format!("forward signal {signal}: {error}"));
+            }
+        };
         match relay {
             Some(mut relay) => relay.run(pidfd.as_fd(), signals, &mut forward)?,
             None => foreground::stay(pidfd.as_fd(), signals, &mut forward)?,

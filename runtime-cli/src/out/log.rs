@@ -67,7 +67,8 @@ impl Log {
         let line = if self.json && self.file.is_none() {
             json("error", &message, &now, Some(error))
         } else if stderr.is_terminal() {
-            format!("{prefix}{}\n", error.report())
+            let report = error.report();
+            format!("error: {prefix}{}\n", report.strip_prefix("error: ").unwrap_or(&report))
         } else {
             text("error", &message, &now)
         };

@@ -37,6 +37,7 @@ const DENIED: [&str; 8] =
 
 /// Runs the demo.
 pub fn run(globals: &Globals, _: &Given<'_>) -> Result<u8, Error> {
+    coracle::reexec_sealed()?;
     let scratch = Scratch::new()?;
     let code = in_bundle(globals, scratch.path())?;
     scratch.remove()?;
