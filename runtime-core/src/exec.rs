@@ -103,6 +103,7 @@ impl<'c> Exec<'c> {
             slots,
             preserve: plan.preserve,
             own_process: false,
+            network: None,
             program: plan.program,
         };
         let held = !plan.script.beside.is_empty();

@@ -262,6 +262,7 @@ impl Create {
             })
         })?;
         self.choices.streams = self.stdio.is_three();
+        self.choices.own_process = self.runtime.own_process();
         self.choices.no_cgroup = self.runtime.0.cgroups == Cgroups::Disabled;
         self.stdio.check(valid.process.terminal)?;
         let facts = self.runtime.facts()?;

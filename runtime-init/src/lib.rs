@@ -24,4 +24,5 @@ mod sys;
 pub mod walk;
 pub mod wire;
 
+pub use step::raise_loopback;
 pub use walk::{Memory, walk};

@@ -12,5 +12,8 @@ pub(crate) mod limits;
 pub(crate) mod mask;
 pub(crate) mod mount;
 pub(crate) mod ns;
+
 pub(crate) mod root;
 pub(crate) mod terminal;
+
+pub use ns::raise_loopback;

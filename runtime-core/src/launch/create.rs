@@ -10,6 +10,7 @@
 
 use super::gate::Gate;
 use super::hook::run_hook;
+use super::network::Making;
 use super::session::{Session, Setting};
 use crate::cgroup::{Cgroup, CgroupRecord};
 use crate::container::Container;
@@ -61,6 +62,7 @@ fn launch(
 ) -> Result<(OwnedFd, crate::stdio::Io)> {
     let watch = runtime.watch();
     watch.step(Phase::State, "write the intent", || lock.write_record(record))?;
+    let network = plan.network.map(|_| Making::begin()).transpose()?;
     let mut streams = stdio.open()?;
     let cgroup = watch.step(Phase::Cgroup, "make the cgroup", || plan.cgroup.make().map_err(Error::from))?;
     record.cgroup = Some(cgroup.record());
@@ -88,12 +90,17 @@ fn launch(
         slots,
         preserve: plan.preserve,
         own_process: runtime.own_process(),
+        network,
         program: plan.valid.process.args.first().cloned().unwrap_or_default(),
     };
     let script = std::mem::take(&mut plan.script);
     let mut session = Session::begin(script, setting, &watch)?;
     record.steps = session.wordings(session.after_gate());
-    if !session.has_second_clone() {
+    // A container without a cgroup can only be found by its init. With one, the intent is enough to kill it.
+    // Runtime-side hooks ask `state` for its pid.
+    let asked =
+        plan.valid.hooks.iter().any(|h| matches!(h.point, HookPoint::Prestart | HookPoint::CreateRuntime));
+    if (cgroup.is_none() || asked) && !session.has_second_clone() {
         record.init = Some(session.identity().clone());
         watch.step(Phase::State, "record the init", || lock.write_record(record))?;
     }

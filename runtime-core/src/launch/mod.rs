@@ -6,5 +6,6 @@ pub(crate) mod create;
 pub(crate) mod explain;
 pub(crate) mod gate;
 pub(crate) mod hook;
+pub(crate) mod network;
 mod open;
 pub(crate) mod session;

@@ -7,6 +7,7 @@
 
 use super::channel::{Channel, Event};
 use super::explain;
+use super::network::Making;
 use super::open::open_all;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, ErrorKind, Phase, Result};
@@ -38,6 +39,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) preserve: u32,
     /// This process is the runtime's own: a waiting child gives back what was parsed and planned in it.
     pub(crate) own_process: bool,
+    /// The network namespace in the making, for a child that asks for it.
+    pub(crate) network: Option<Making>,
     /// `args[0]`, for messages.
     pub(crate) program: String,
 }
@@ -49,6 +52,7 @@ pub(crate) struct Session {
     pidfd: OwnedFd,
     identity: Identity,
     console: Option<OwnedFd>,
+    network: Option<Making>,
     arena: Vec<u8>,
     script: Script,
     program: String,
@@ -125,6 +129,7 @@ impl Session {
             identity: Identity { pid, pidfs_ino: None, start_time: None },
             pidfd,
             console: None,
+            network: setting.network,
             arena,
             script,
             program: setting.program,
@@ -184,7 +189,9 @@ impl Session {
             match message.kind {
                 Kind::Born => {
                     self.answer_all(&self.script.answers)?;
-                    self.channel.send(&Message::plain(Kind::Go), &[])?;
+                    let network = self.network.take().map(Making::finish).transpose()?;
+                    let fds: Vec<BorrowedFd<'_>> = network.iter().map(AsFd::as_fd).collect();
+                    self.channel.send(&Message::plain(Kind::Go), &fds)?;
                 }
                 Kind::Stage => self.second(&message, fds)?,
                 Kind::RootReady => {

@@ -29,6 +29,8 @@ pub(crate) struct Choices {
     pub(crate) streams: bool,
     /// No cgroup at all.
     pub(crate) no_cgroup: bool,
+    /// The process is the runtime's own: the network namespace may be made in a thread of it.
+    pub(crate) own_process: bool,
 }
 
 /// Everything to create one container.
@@ -47,6 +49,8 @@ pub(crate) struct ContainerPlan {
     pub(crate) streams: Option<[Slot; 3]>,
     /// Slot for the output of hooks inside.
     pub(crate) hook_output: Option<Slot>,
+    /// Slot of a network namespace that the parent makes while the child works.
+    pub(crate) network: Option<Slot>,
     /// Kept for later execs.
     pub(crate) filter: Option<Filter>,
     pub(crate) preserve: u32,
@@ -91,7 +95,7 @@ pub(crate) fn plan(
         (0..cgroup.directories.iter().filter(|d| d.version == crate::cgroup::layout::Version::V1).count())
             .map(|_| script.slot())
             .collect::<Result<Vec<_>>>()?;
-    let around = namespace_surroundings(&valid, facts, &cgroup, joins.clone(), choices);
+    let mut around = namespace_surroundings(&valid, facts, &cgroup, joins.clone(), choices);
     let wanted = process::Wanted {
         process: &valid.process,
         pointer: "/process",
@@ -106,6 +110,12 @@ pub(crate) fn plan(
             || valid.namespaces.contains(NamespaceKind::Time),
     };
     process::plan_answers(&mut script, &wanted);
+    // A second wait for the parent would need a second kind of answer; whoever waits already has a user namespace or a second clone.
+    if choices.own_process && !wanted.answers_from_outside && valid.namespaces.is_new(NamespaceKind::Network)
+    {
+        around.network_apart = Some(script.slot()?);
+    }
+    let mut network = around.network_apart;
     namespaces::plan(&mut script, &valid.namespaces, &around)?;
 
     let points = HookPoints::of(&valid);
@@ -123,8 +133,15 @@ pub(crate) fn plan(
         cgroups: &facts.cgroup,
         devices: &wanted_devices,
     };
-    let mounted = mounts::plan(&mut script, &valid.mounts, &mount_around)?;
+    let mut enter = |script: &mut Script| {
+        if let Some(slot) = network.take() {
+            namespaces::meet_network(script, &valid.namespaces, slot);
+        }
+    };
+    let mounted = mounts::plan(&mut script, &valid.mounts, &mount_around, &mut enter)?;
     let terminal = plan_terminal(&mut script, &valid, &mounted)?;
+    // Hooks, and everything after them, see the container's network.
+    enter(&mut script);
     if points.runtime_side {
         script.step("/hooks", Phase::Hooks, Step::RootReady);
     }
@@ -144,7 +161,7 @@ pub(crate) fn plan(
         let recursive = propagation.recursive;
         script.step("/linux/rootfsPropagation", Phase::Rootfs, Step::RootPropagation { flags, recursive });
     }
-    plan_inside(&mut script, &valid, &covers)?;
+    plan_inside(&mut script, &valid, &covers, around.network_apart.is_some())?;
     let streams = plan_streams(&mut script, terminal, choices)?;
     if valid.process.user.uid.get() != 0 || user_namespace {
         let (uid, gid) = (valid.process.user.uid.get(), valid.process.user.gid.get());
@@ -169,6 +186,7 @@ pub(crate) fn plan(
         gate,
         streams,
         hook_output,
+        network: around.network_apart,
         filter,
         preserve: choices.preserve,
         valid,
@@ -316,6 +334,7 @@ fn namespace_surroundings(
             };
             valid.time_offsets.iter().map(line).collect()
         }),
+        network_apart: None,
         into_cgroup: has_v2,
         v2_alone: has_v2 && joins.is_empty(),
         cgroup_joins: joins,
@@ -407,7 +426,12 @@ fn plan_streams(script: &mut Script, terminal: Option<Slot>, choices: &Choices) 
 }
 
 /// What is done from inside the new root: names, network, sysctls, covered paths.
-fn plan_inside(script: &mut Script, valid: &ValidSpec, covers: &Option<Covers>) -> Result<()> {
+fn plan_inside(
+    script: &mut Script,
+    valid: &ValidSpec,
+    covers: &Option<Covers>,
+    loopback_is_up: bool,
+) -> Result<()> {
     if let Some(name) = &valid.hostname {
         let name = script.str(name)?;
         script.step("/hostname", Phase::Namespaces, Step::Hostname { name });
@@ -416,7 +440,7 @@ fn plan_inside(script: &mut Script, valid: &ValidSpec, covers: &Option<Covers>) 
         let name = script.str(name)?;
         script.step("/domainname", Phase::Namespaces, Step::Domainname { name });
     }
-    if valid.namespaces.is_new(NamespaceKind::Network) {
+    if valid.namespaces.is_new(NamespaceKind::Network) && !loopback_is_up {
         script.step("/linux/namespaces", Phase::Namespaces, Step::LoopbackUp);
     }
     if !valid.sysctl.is_empty() {

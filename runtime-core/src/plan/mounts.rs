@@ -56,11 +56,21 @@ pub(crate) struct Mounted {
     pub(crate) devpts: Option<Slot>,
 }
 
+/// File systems that have nothing to do with the network namespace they are made in; sysfs has.
+const WITHOUT_NETWORK: [&str; 6] = ["proc", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2"];
+
 /// Plans the root and all mounts, and the devices with them.
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] when a mount cannot be had here; [`ErrorKind::InvalidSpec`] for NUL in strings.
-pub(crate) fn plan(script: &mut Script, mounts: &[ValidMount], around: &Surroundings<'_>) -> Result<Mounted> {
+///
+/// `network` is called before the first mount that belongs to the network namespace.
+pub(crate) fn plan(
+    script: &mut Script,
+    mounts: &[ValidMount],
+    around: &Surroundings<'_>,
+    network: &mut dyn FnMut(&mut Script),
+) -> Result<Mounted> {
     let base = base_propagation(around);
     script.step(
         "/linux/rootfsPropagation",
@@ -79,6 +89,9 @@ pub(crate) fn plan(script: &mut Script, mounts: &[ValidMount], around: &Surround
 
     let mut mounted = Mounted::default();
     for (mount, source) in mounts.iter().zip(opened) {
+        if !WITHOUT_NETWORK.contains(&mount.kind.as_str()) && !mount.options.is_bind() {
+            network(script);
+        }
         plan_one(script, mount, source, around, base, &mut mounted)?;
     }
     devices::plan_outside_dev(script, around.devices)?;

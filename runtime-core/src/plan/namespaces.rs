@@ -51,6 +51,8 @@ pub(crate) struct Surroundings {
     pub(crate) into_cgroup: bool,
     /// That is all of the container's cgroup.
     pub(crate) v2_alone: bool,
+    /// The parent makes the network namespace while the child works; its file comes in this slot.
+    pub(crate) network_apart: Option<Slot>,
     /// `--no-new-keyring`.
     pub(crate) keep_keyring: bool,
 }
@@ -72,6 +74,9 @@ pub(crate) fn plan(script: &mut Script, wanted: &Namespaces, around: &Surroundin
     script.into_cgroup = around.into_cgroup;
     if !below_joined_user {
         script.clone_flags = new_flags & !late;
+        if around.network_apart.is_some() {
+            script.clone_flags &= !NamespaceKind::Network.clone_flag();
+        }
     }
 
     if !around.rootless {
@@ -121,6 +126,16 @@ pub(crate) fn plan(script: &mut Script, wanted: &Namespaces, around: &Surroundin
     join(script, wanted, NamespaceKind::Mount)?;
     settle(script, around.keep_keyring);
     Ok(())
+}
+
+/// Waits for the network namespace that the parent made meanwhile, and enters it.
+pub(crate) fn meet_network(script: &mut Script, wanted: &Namespaces, slot: Slot) {
+    let pointer = pointer(wanted, NamespaceKind::Network);
+    // The flag fits: it is 0x4000_0000.
+    let nstype = i32::try_from(NamespaceKind::Network.clone_flag()).unwrap_or(0);
+    script.step(pointer.clone(), Phase::Namespaces, Step::Born { first: slot, count: 1 });
+    script.step(pointer, Phase::Namespaces, Step::JoinNamespace { fd: slot, nstype });
+    script.step("", Phase::Namespaces, Step::Close { fd: slot });
 }
 
 /// What a process needs that has its final identity: the parent's death ends it while it is set up, it leads a session, and it has a

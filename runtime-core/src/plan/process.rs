@@ -132,6 +132,9 @@ pub(crate) fn plan(
     let skip_groups = wanted.keep_groups || (wanted.groups_denied && user.additional_gids.is_empty());
     let keep_admin = early_filter.is_some();
     script.step(at("user"), phase, Step::Credentials { uid, gid, groups, skip_groups, keep_admin });
+    // The kernel drops it with a change of ids; said here, so that nothing depends on it. From here on nothing blocks, and at the gate the
+    // report socket tells of the parent's end.
+    script.step("", phase, Step::ParentDeathSignal { signal: 0 });
     script.step(at("cwd"), phase, Step::WorkingDir { path: cwd, create: false, optional: false });
     let find = find_program(script, &process.args, &process.env, uid)?;
     script.step(at("args/0"), Phase::Exec, find);
@@ -155,7 +158,6 @@ pub(crate) fn plan(
     }
     let argv = script.vector(&process.args)?;
     let env = environment(script, &process.env)?;
-    script.step("", Phase::Gate, Step::ParentDeathSignal { signal: 0 });
     match gate {
         Gate::Socket(gate) => script.step("", Phase::Gate, Step::Gate { gate }),
         Gate::Hold => script.step("", Phase::Gate, Step::Hold),

@@ -52,26 +52,29 @@ pub(crate) fn plan(seccomp: &spec::Seccomp, no_new_privs: bool, container_hooks:
 }
 
 /// What init calls between the filter and the program, wherever the filter is loaded.
-const ALWAYS: [&str; 3] = ["close_range", "execve", "exit_group"];
+const ALWAYS: [&str; 4] = ["close_range", "execve", "exit_group", "write"];
 /// What follows a filter that is loaded before the final capabilities.
 const BEFORE_CAPABILITIES: [&str; 3] = ["capset", "capget", "prctl"];
 /// What waiting at the gate takes.
-const FOR_GATE: [&str; 5] = ["recvmsg", "sendmsg", "close", "prctl", "madvise"];
+const FOR_GATE: [&str; 3] = ["recvmsg", "write", "madvise"];
 /// What running a hook takes.
-const FOR_HOOKS: [&str; 13] = [
+const FOR_HOOKS: [&str; 16] = [
     "pipe2",
     "clone",
     "ppoll",
     "read",
-    "write",
     "wait4",
     "kill",
+    "fcntl",
+    "clock_gettime",
+    "getpid",
     "dup3",
     "rt_sigaction",
     "rt_sigprocmask",
     "setsid",
     "umask",
     "chdir",
+    "close_range",
 ];
 
 fn cannot_live(name: &str) -> Error {

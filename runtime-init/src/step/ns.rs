@@ -185,3 +185,13 @@ pub(crate) fn sysctl(w: &Walk<'_>, proc: Slot, path: Str, value: Str) -> Result<
         .say(name)?;
     write_once(file.raw(), w.program.str(value)?, 2).say(name)
 }
+
+/// Brings the interface `lo` of the calling thread's network namespace up; for a parent that makes that namespace itself.
+///
+/// # Errors
+/// EPERM without CAP_NET_ADMIN in the namespace's user namespace; ENODEV.
+pub fn raise_loopback() -> Result<(), Errno> {
+    const IFF_UP: u16 = 1;
+    let socket = sys::unix_socket()?;
+    sys::interface_flags(socket.raw(), c"lo", IFF_UP).map(drop)
+}
