@@ -29,7 +29,7 @@ pub fn check(_: &[String]) -> Outcome {
 pub fn deny(_: &[String]) -> Outcome {
     let mut deny = tool("cargo-deny")?;
     deny.push("cargo-deny");
-    run::run(&mut run::program(&deny, ["--offline", "check", "bans", "licenses", "sources"]))
+    run::run(&mut run::program(&deny, ["check", "bans", "licenses", "sources"]))
 }
 
 /// The directory where cargo installs programs; the program is installed if it is not there.
