@@ -307,7 +307,8 @@ impl fmt::Display for CreatePlan {
         for line in self.plan.cgroup.to_string().lines() {
             writeln!(f, "cgroup  {line}")?;
         }
-        show::script(f, &self.plan.script)
+        show::script(f, &self.plan.script)?;
+        show::hooks(f, &self.plan.valid.hooks)
     }
 }
 

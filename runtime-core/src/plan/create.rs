@@ -153,15 +153,16 @@ pub(crate) fn plan(
         hook_output,
         &bundle.to_string_lossy(),
     )?;
-    mounts::plan_readonly(&mut script, &mount_around);
+    mounts::plan_readonly(&mut script, &valid.mounts, &mount_around)?;
     let change = if choices.no_pivot { Step::MoveRoot } else { Step::PivotRoot };
     script.step("", Phase::Rootfs, change);
+    plan_inside(&mut script, &valid, &covers, around.network_apart.is_some())?;
+    // Behind the read-only paths: nothing can be cloned from an unbindable root.
     if let Some(propagation) = valid.rootfs_propagation {
         let flags = mounts::propagation_flag(propagation.kind);
         let recursive = propagation.recursive;
         script.step("/linux/rootfsPropagation", Phase::Rootfs, Step::RootPropagation { flags, recursive });
     }
-    plan_inside(&mut script, &valid, &covers, around.network_apart.is_some())?;
     let streams = plan_streams(&mut script, terminal, choices)?;
     if valid.process.user.uid.get() != 0 || user_namespace {
         let (uid, gid) = (valid.process.user.uid.get(), valid.process.user.gid.get());

@@ -12,8 +12,8 @@ use crate::cgroup::Layout;
 use crate::cgroup::layout::{Hierarchy, Version};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::validate::{MountOptions, Propagation, PropagationKind, ValidMount, superblock};
-use coracle_init::program::{ATTACH_NO_LINKS, ATTACH_ON_PROC, Slot, Step, StrList};
-use std::path::{Path, PathBuf};
+use coracle_init::program::{ATTACH_NO_LINKS, ATTACH_ON_PROC, ATTACH_TAKE_MODE, Slot, Step, StrList};
+use std::path::{Component, Path, PathBuf};
 
 /// `MOUNT_ATTR_RDONLY` of mount_setattr(2).
 pub(crate) const ATTR_RDONLY: u64 = 0x1;
@@ -98,16 +98,37 @@ pub(crate) fn plan(
     Ok(mounted)
 }
 
-/// Read-only root, after the last mount point was made.
-pub(crate) fn plan_readonly(script: &mut Script, around: &Surroundings<'_>) {
+/// Read-only root and `/dev`, after the last mount point was made.
+///
+/// # Errors
+/// As [`plan`].
+pub(crate) fn plan_readonly(
+    script: &mut Script,
+    mounts: &[ValidMount],
+    around: &Surroundings<'_>,
+) -> Result<()> {
+    for mount in mounts.iter().filter(|m| m.destination == "/dev" && m.kind == "tmpfs" && !m.options.remount)
+    {
+        if mount.options.attributes.set & ATTR_RDONLY != 0 {
+            let target = script.str(&mount.destination)?;
+            let (set, clear, propagation, recursive) = (ATTR_RDONLY, 0, 0, false);
+            let step = Step::Remount { target, set, clear, propagation, recursive };
+            script.step(format!("/mounts/{}/options", mount.index), Phase::Mounts, step);
+        }
+    }
     if around.readonly {
         script.step("/root/readonly", Phase::Rootfs, Step::RootReadonly);
     }
+    Ok(())
 }
 
-/// Without a word, mounts of the host come in but none go out, which is what runc and crun do.
+/// Without a word, mounts of the host come in but none go out, which is what runc and crun do. An unbindable root is private until
+/// everything that has to be cloned from it was.
 fn base_propagation(around: &Surroundings<'_>) -> u64 {
-    around.propagation.map_or(MS_SLAVE, |wanted| propagation_flag(wanted.kind))
+    match around.propagation.map_or(MS_SLAVE, |wanted| propagation_flag(wanted.kind)) {
+        MS_UNBINDABLE => MS_PRIVATE,
+        other => other,
+    }
 }
 
 /// `MS_*` of a kind of propagation.
@@ -225,9 +246,12 @@ fn directory_name(hierarchy: &Hierarchy) -> String {
         .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
-/// The part of a source that lies below the rootfs by its text.
+/// The part of a source that lies below the rootfs by its text. One that leaves it again by `..` is a path of the host.
 fn inside_root(around: &Surroundings<'_>, source: &Path) -> Option<String> {
     let rest = source.strip_prefix(around.rootfs).ok()?;
+    if rest.components().any(|part| part == Component::ParentDir) {
+        return None;
+    }
     Some(format!("/{}", rest.to_string_lossy()))
 }
 
@@ -279,12 +303,15 @@ fn plan_one(
             let fstype = if mount.kind == "cgroup" { "cgroup2" } else { mount.kind.as_str() };
             let data = if fstype == "cgroup2" { &[][..] } else { flags.data.as_slice() };
             let words = options(script, flags, data, false)?;
-            let tree = new_fs(script, &pointer, fstype, &mount.source, words, flags.attributes.set)?;
+            let is_dev = mount.destination == "/dev" && mount.kind == "tmpfs";
+            // What is filled or takes its mode from what it covers is made read-only after it was attached, `/dev` after all mounts.
+            let late = if mount.kind == "tmpfs" { flags.attributes.set & ATTR_RDONLY } else { 0 };
+            let attrs = flags.attributes.set & !late;
+            let tree = new_fs(script, &pointer, fstype, &mount.source, words, attrs)?;
             if mount.kind == "devpts" {
                 mounted.devpts = Some(tree);
             }
-            let is_dev = mount.destination == "/dev";
-            if is_dev && mount.kind == "tmpfs" {
+            if is_dev {
                 devices::plan_in_dev(script, around.devices, tree)?;
             }
             if flags.tmpcopyup {
@@ -293,8 +320,10 @@ fn plan_one(
             }
             propagate(script, mount, tree);
             attach(script, mount, tree)?;
-            if is_dev && mount.kind == "tmpfs" {
+            if is_dev {
                 devices::plan_bound_in_dev(script, around.devices)?;
+            } else {
+                tree_attr(script, &pointer, Phase::Mounts, tree, Attr { set: late, ..Attr::default() });
             }
             if mount.kind != "devpts" {
                 script.step("", Phase::Mounts, Step::Close { fd: tree });
@@ -390,6 +419,10 @@ fn attach(script: &mut Script, mount: &ValidMount, tree: Slot) -> Result<()> {
         flags |= ATTACH_NO_LINKS;
     } else if mount.destination.starts_with("/proc/") {
         flags |= ATTACH_ON_PROC;
+    }
+    let has_mode = || mount.options.data.iter().any(|word| word.starts_with("mode="));
+    if mount.kind == "tmpfs" && !mount.options.is_bind() && !has_mode() {
+        flags |= ATTACH_TAKE_MODE;
     }
     let pointer = format!("/mounts/{}/destination", mount.index);
     script.step(pointer, Phase::Mounts, Step::Attach { tree, target, flags });

@@ -2,13 +2,14 @@
 //!
 //! The order, and why:
 //!
-//! 1. A joined user namespace comes first: what is made after it belongs to it, and its rights are the ones that count then.
-//! 2. New namespaces come with the clone itself; below a *joined* user namespace they are unshared after the join, so that
+//! 1. The version 1 cgroups are entered first: before Linux 5.16 the kernel asks for the writer's rights, not the opener's.
+//! 2. A joined user namespace comes first: what is made after it belongs to it, and its rights are the ones that count then.
+//! 3. New namespaces come with the clone itself; below a *joined* user namespace they are unshared after the join, so that
 //!    their owner is right.
-//! 3. A new user namespace makes the child wait (`Born`): its mappings can only be written from outside.
-//! 4. The other joins follow; the mount namespace last, since it takes the host's paths away.
-//! 5. The cgroup is entered before the cgroup namespace is made, since the namespace's root is the cgroup of that moment.
-//! 6. A second clone enters a joined pid namespace, a pid namespace made below a joined user namespace, or (before Linux 6.0)
+//! 4. A new user namespace makes the child wait (`Born`): its mappings can only be written from outside.
+//! 5. The other joins follow; the mount namespace last, since it takes the host's paths away.
+//! 6. The cgroup namespace is made in the cgroup, since the namespace's root is the cgroup of that moment.
+//! 7. A second clone enters a joined pid namespace, a pid namespace made below a joined user namespace, or (before Linux 6.0)
 //!    a time namespace with offsets: these take effect for children only.
 //!
 //! Must not: open anything. Tests: golden plans; `tests` package, namespaces.
@@ -82,8 +83,14 @@ pub(crate) fn plan(script: &mut Script, wanted: &Namespaces, around: &Surroundin
     if !around.rootless {
         script.step("", phase, Step::NonDumpable);
     }
+    for fd in &around.cgroup_joins {
+        script.step("/linux/cgroupsPath", Phase::Cgroup, Step::JoinCgroup { fd: *fd });
+        script.step("", Phase::Cgroup, Step::Close { fd: *fd });
+    }
     if below_joined_user {
         join(script, wanted, NamespaceKind::User)?;
+        // The change of credentials set it back to `fs.suid_dumpable`, and the namespace's other processes can see us.
+        script.step("", phase, Step::NonDumpable);
         let made_inside = new_flags & !late;
         if made_inside != 0 {
             script.step("/linux/namespaces", phase, Step::Unshare { flags: made_inside });
@@ -114,10 +121,6 @@ pub(crate) fn plan(script: &mut Script, wanted: &Namespaces, around: &Surroundin
     }
     for kind in JOIN_ORDER {
         join(script, wanted, kind)?;
-    }
-    for fd in &around.cgroup_joins {
-        script.step("/linux/cgroupsPath", Phase::Cgroup, Step::JoinCgroup { fd: *fd });
-        script.step("", Phase::Cgroup, Step::Close { fd: *fd });
     }
     if new_flags & NEWCGROUP != 0 && (script.clone_flags & NEWCGROUP == 0) && late & NEWCGROUP != 0 {
         script.step(at(NamespaceKind::Cgroup), phase, Step::Unshare { flags: NEWCGROUP });

@@ -5,7 +5,9 @@
 //! Must not: leave out a step or a field. Tests: golden plans.
 
 use super::script::{Answer, Open, Planned, Script};
-use coracle_init::program::{HEADER_LEN, Header, Program, Slot, Step, Value};
+use crate::validate::{HookPoint, ValidHook};
+use coracle_init::program::{Bytes, HEADER_LEN, Header, Program, Slot, Step, Value};
+use coracle_init::step::hook::HookLayout;
 use std::fmt::{self, Write};
 
 /// Writes the whole script.
@@ -33,6 +35,23 @@ pub(crate) fn script(out: &mut dyn Write, script: &Script) -> fmt::Result {
     let program = Program::new(&bytes).map_err(|_| fmt::Error)?;
     for step in &script.steps {
         line(out, "init", step, |out| show_step(out, &program, &step.what))?;
+    }
+    Ok(())
+}
+
+/// Writes the hooks that run outside, which are no steps of the script.
+pub(crate) fn hooks(out: &mut dyn Write, hooks: &[ValidHook]) -> fmt::Result {
+    let inside = [HookPoint::CreateContainer, HookPoint::StartContainer];
+    for hook in hooks.iter().filter(|hook| !inside.contains(&hook.point)) {
+        let point = hook.point.name();
+        write!(out, "hook    {point} path={:?} argv={:?}", hook.path, hook.args)?;
+        if let Some(env) = &hook.env {
+            write!(out, " env={env:?}")?;
+        }
+        if let Some(timeout) = hook.timeout {
+            write!(out, " timeout={}ms", timeout.as_millis())?;
+        }
+        writeln!(out, "  # /hooks/{point}/{}", hook.index)?;
     }
     Ok(())
 }
@@ -99,7 +118,9 @@ fn show_answer(out: &mut String, answer: &Answer) -> fmt::Result {
             write!(out, "map ids uid={uid:?} gid={gid:?}{deny}")
         }
         Answer::TimeOffsets { lines } => write!(out, "time offsets {lines:?}"),
-        Answer::Rlimit { resource, soft, hard } => write!(out, "rlimit {resource} soft={soft} hard={hard}"),
+        Answer::Rlimit { resource, soft, hard } => {
+            write!(out, "rlimit {resource} soft={} hard={}", limit(*soft), limit(*hard))
+        }
         Answer::OomScoreAdj { value } => write!(out, "oom_score_adj {value}"),
     }
 }
@@ -135,6 +156,7 @@ fn show_field(out: &mut String, program: &Program<'_>, kind: &str, name: &str, v
                 raw.chunks_exact(4).filter_map(|c| Some(u32::from_ne_bytes(c.try_into().ok()?))).collect();
             write!(out, " {name}={ids:?}")
         }
+        Value::Bytes(b) if name == "hook" => show_hook(out, program, b),
         Value::Bytes(b) => write!(out, " {name}=({} bytes)", b.len),
         Value::Slot(slot) if slot == Slot::NONE => Ok(()),
         Value::Slot(slot) => write!(out, " {name}=${}", slot.0),
@@ -148,9 +170,25 @@ fn show_field(out: &mut String, program: &Program<'_>, kind: &str, name: &str, v
     }
 }
 
+fn show_hook(out: &mut String, program: &Program<'_>, bytes: Bytes) -> fmt::Result {
+    let Ok(hook) = program.raw(bytes).and_then(HookLayout::decode) else { return Err(fmt::Error) };
+    let strings = [("path", hook.path), ("cwd", hook.cwd)].map(|(name, s)| (name, Value::Str(s)));
+    let lists = [("argv", hook.argv), ("env", hook.env)].map(|(name, list)| (name, Value::List(list)));
+    for (name, value) in strings.into_iter().chain(lists) {
+        show_field(out, program, "Hook", name, value)?;
+    }
+    if hook.timeout_ms != 0 {
+        write!(out, " timeout={}ms", hook.timeout_ms)?;
+    }
+    write!(out, " state={:?}", text(program.str(hook.state_head).unwrap_or_default()))?;
+    write!(out, "PID{:?}", text(program.str(hook.state_tail).unwrap_or_default()))
+}
+
 fn show_number(out: &mut String, kind: &str, name: &str, n: u64) -> fmt::Result {
     let flags = match (kind, name) {
         ("Unshare" | "SecondClone", "flags") => names(n, CLONE_FLAGS),
+        ("Attach", "flags") => names(n, ATTACH),
+        ("MakeLink", "flags") => names(n, LINK),
         (_, "set" | "clear" | "attrs") => names(n, MOUNT_ATTRS),
         ("Propagation" | "RootPropagation", "flags") | (_, "propagation") => names(n, PROPAGATION),
         ("Capabilities" | "BoundingSet", _) => format!("{n:#x}"),
@@ -161,13 +199,18 @@ fn show_number(out: &mut String, kind: &str, name: &str, n: u64) -> fmt::Result 
         }
         (_, "owner") => format!("{}:{}", n >> 32, n & 0xffff_ffff),
         (_, "rows_cols") => format!("{}x{}", n >> 32, n & 0xffff_ffff),
-        (_, "soft" | "hard") if n == u64::MAX => "unlimited".to_owned(),
+        (_, "soft" | "hard") => limit(n),
         _ => n.to_string(),
     };
+    // A word without bits is shown as nothing, the number 0 as it is.
     if flags.is_empty() || (flags == "0" && matches!(name, "flags" | "set" | "clear" | "propagation")) {
         return Ok(());
     }
     write!(out, " {name}={flags}")
+}
+
+fn limit(n: u64) -> String {
+    if n == u64::MAX { "unlimited".to_owned() } else { n.to_string() }
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -196,6 +239,8 @@ const MOUNT_ATTRS: &[(u64, &str)] = &[
     (0x10_0000, "idmap"),
     (0x20_0000, "nosymfollow"),
 ];
+const ATTACH: &[(u64, &str)] = &[(1, "nofollow"), (2, "on-proc"), (4, "no-links"), (8, "take-mode")];
+const LINK: &[(u64, &str)] = &[(1, "if-target"), (2, "replace")];
 const PROPAGATION: &[(u64, &str)] = &[
     (1 << 17, "unbindable"),
     (1 << 18, "private"),
