@@ -365,6 +365,22 @@ pub(crate) fn forget(address: usize, len: usize) -> Result<(), Errno> {
     unsafe { call(libc::SYS_madvise, [address, len, fd_arg(libc::MADV_DONTNEED), 0, 0, 0]) }.map(drop)
 }
 
+/// Gives back what deeper calls left of the main thread's stack. Only for a process whose other memory is forgotten too: it has no other
+/// thread, so this is the main stack, and the kernel keeps a gap of a mebibyte below that.
+pub(crate) fn forget_stack() {
+    /// Far below everything that this call and the ones it makes still use.
+    const IN_USE: usize = 16 * 1024;
+    const DEEPEST: usize = 512 * 1024;
+    const PAGE: usize = 4096;
+    let here = 0_u8;
+    let end = core::ptr::from_ref(&here).addr().wrapping_sub(IN_USE) & !PAGE.wrapping_sub(1);
+    // SAFETY: the range ends below every live frame, and begins inside the gap below the main thread's stack. ENOMEM for the part that was never
+    // mapped does not keep the rest.
+    let _ = unsafe {
+        call(libc::SYS_madvise, [end.wrapping_sub(DEEPEST), DEEPEST, fd_arg(libc::MADV_DONTNEED), 0, 0, 0])
+    };
+}
+
 /// The kernel's `struct sigaction` is a handler first; the rest may be zero for the two handlers used here.
 type Action = [usize; 4];
 /// Bytes of the kernel's signal set.

@@ -171,6 +171,9 @@ pub(crate) fn gate(w: &mut Walk<'_>, gate: Slot) -> Result<(), Fail> {
         // It only saves memory: an address that is not mapped any more is no reason to fail.
         let _ = sys::forget(*address, *len);
     }
+    if !w.forget.is_empty() {
+        sys::forget_stack();
+    }
     loop {
         let mut bytes = [0_u8; LEN];
         let mut fds = [-1_i32; 2];
