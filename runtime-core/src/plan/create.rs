@@ -255,9 +255,17 @@ fn plan_devices(valid: &ValidSpec, facts: &Facts, user_namespace: bool) -> devic
         Some(mount) if mount.kind == "tmpfs" && !mount.options.remount => devices::DevMount::Tmpfs,
         _ => devices::DevMount::Plain,
     };
+    let mut mount_points: Vec<String> = Vec::new();
+    let below = valid.mounts.iter().filter(|m| !m.options.is_bind() && !m.options.remount);
+    for name in below.filter_map(|m| m.destination.strip_prefix("/dev/")).filter(|name| !name.contains('/')) {
+        if !mount_points.iter().any(|known| known == name) && !nodes.iter().any(|n| n.path.ends_with(name)) {
+            mount_points.push(name.to_owned());
+        }
+    }
     devices::Wanted {
         nodes,
         dev,
+        mount_points,
         proc_mounted: at("/proc").is_some(),
         pts_mounted: at("/dev/pts").is_some(),
         bind_nodes: user_namespace || !facts.initial_user_namespace,

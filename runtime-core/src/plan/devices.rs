@@ -49,6 +49,8 @@ pub(crate) struct Wanted {
     /// The specification's default devices and those of `/linux/devices`, without duplicates.
     pub(crate) nodes: Vec<Node>,
     pub(crate) dev: DevMount,
+    /// Names directly below `/dev` that later mounts need as directories: made with it, they need not be looked for.
+    pub(crate) mount_points: Vec<String>,
     /// procfs is mounted at `/proc`: the links into it have something to point at.
     pub(crate) proc_mounted: bool,
     /// devpts is mounted at `/dev/pts`.
@@ -81,18 +83,15 @@ pub(crate) fn defaults() -> impl Iterator<Item = Node> {
 /// When the script is full or a string contains NUL.
 pub(crate) fn plan_in_dev(script: &mut Script, wanted: &Wanted, tree: Slot) -> Result<()> {
     if !wanted.bind_nodes {
-        let mut made: Vec<&str> = Vec::new();
         for node in &wanted.nodes {
-            let Some(name) = node.path.strip_prefix("/dev/") else { continue };
-            // Directories on the way: `/dev/net/tun`.
-            for (at, _) in name.match_indices('/') {
-                let Some(parent) = name.get(..at).filter(|p| !made.contains(p)) else { continue };
-                made.push(parent);
-                let name = script.str(parent)?;
-                script.step(node.pointer.clone(), Phase::Devices, Step::MakeDir { tree, name, mode: 0o755 });
+            if let Some(name) = node.path.strip_prefix("/dev/") {
+                make_node(script, node, tree, name)?;
             }
-            make_node(script, node, tree, name)?;
         }
+    }
+    for directory in &wanted.mount_points {
+        let name = script.str(directory)?;
+        script.step("", Phase::Devices, Step::MakeDir { tree, name, mode: 0o755 });
     }
     links(script, wanted, tree, "")
 }

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Size of the first piece; enough for an ordinary command, so that one mapping and one populating call do.
 const FIRST: usize = 256 * 1024;
 /// Pages of the first piece that are mapped at once: a fault each costs many times as much.
-const POPULATED: usize = 96 * 1024;
+const POPULATED: usize = 64 * 1024;
 const PAGE: usize = 4096;
 /// Pieces double in size, so these reach any address space.
 const PIECES: usize = 40;

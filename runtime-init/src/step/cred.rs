@@ -41,13 +41,22 @@ fn bounding_set(part: u32) -> Result<(u64, u64), Fail> {
     Ok((known, set))
 }
 
-/// Part 0 keeps capabilities over a change of ids, part 1 reads, part 2 drops.
+/// Part 0 keeps capabilities over a change of ids, part 2 drops. `capabilities` reads the set back.
 pub(crate) fn bounding(wanted: u64) -> Result<(), Fail> {
     sys::prctl(Prctl::KeepCaps, 1, 0).at(0, Call::Prctl)?;
-    let (_, set) = bounding_set(1)?;
     for cap in 0..64 {
-        if set & !wanted & bit(cap) != 0 {
-            sys::prctl(Prctl::BoundingDrop, cap, 0).at(2, Call::Prctl)?;
+        if wanted & bit(cap) != 0 {
+            continue;
+        }
+        match sys::prctl(Prctl::BoundingDrop, cap, 0) {
+            Ok(_) => {}
+            // The first one that does not exist.
+            Err(Errno::INVAL) => break,
+            // Without CAP_SETPCAP: a failure only for what is in the set.
+            Err(errno) => match sys::prctl(Prctl::BoundingRead, cap, 0) {
+                Ok(0) => {}
+                _ => return Err(Fail::new(2, Call::Prctl, errno)),
+            },
         }
     }
     Ok(())

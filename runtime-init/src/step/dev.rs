@@ -43,6 +43,11 @@ pub(crate) fn make_node(
     dev: u64,
     owner: u64,
 ) -> Result<(), Fail> {
+    if let Some(dir) = own_directory(w, tree, path)?
+        && make_fresh_node(w, dir, path, mode, dev, owner)?
+    {
+        return Ok(());
+    }
     let text = path::last(w.program.str(path)?);
     let base = base_for(w, tree)?;
     let (dir, name) = path::parent(base, w.program.cstr(path)?, Links::Follow).at(0)?;
@@ -66,6 +71,37 @@ pub(crate) fn make_node(
     Ok(())
 }
 
+/// The root of a detached tree, when `path` is one name directly in it. Nobody else can reach such a tree, so what is made there needs
+/// no second look.
+fn own_directory(w: &Walk<'_>, tree: Slot, path: Str) -> Result<Option<i32>, Fail> {
+    let plain = !w.program.str(path)?.contains(&b'/');
+    Ok(w.slot_if(tree)?.filter(|_| plain))
+}
+
+fn make_fresh_node(w: &Walk<'_>, dir: i32, path: Str, mode: u32, dev: u64, owner: u64) -> Result<bool, Fail> {
+    let (text, name) = (w.program.str(path)?, w.program.cstr(path)?);
+    let dir = sys::borrow(dir);
+    match rustix::fs::mknodat(dir, name, FileType::from_raw_mode(mode), Mode::from_raw_mode(mode), dev) {
+        // An earlier step made it: compared like any other.
+        Err(Errno::EXIST) => return Ok(false),
+        other => other.at(1, Call::Mknodat).say(text)?,
+    }
+    let (uid, gid) = owner_of(owner);
+    if (uid, gid) == (0, 0) && rustix::process::geteuid().is_root() && rustix::process::getegid().is_root() {
+        return Ok(true);
+    }
+    rustix::fs::chownat(
+        dir,
+        name,
+        Some(Uid::from_raw(uid)),
+        Some(Gid::from_raw(gid)),
+        AtFlags::SYMLINK_NOFOLLOW,
+    )
+    .at(4, Call::Fchown)
+    .say(text)?;
+    Ok(true)
+}
+
 /// The kernel's 32-bit encoding of a device number, taken apart and put together as rustix does.
 fn libc_dev(dev: u64) -> u64 {
     let major = (dev & 0xf_ff00).wrapping_shr(8);
@@ -85,6 +121,15 @@ pub(crate) fn make_link(
 ) -> Result<(), Fail> {
     let text = path::last(w.program.str(path)?);
     let target = w.program.cstr(target)?;
+    if let Some(dir) = own_directory(w, tree, path)?.filter(|_| flags & LINK_IF_TARGET == 0) {
+        let name = w.program.cstr(path)?;
+        match rustix::fs::symlinkat(target, sys::borrow(dir), name) {
+            Ok(()) => return Ok(()),
+            // An earlier step made it: looked at below.
+            Err(Errno::EXIST) => {}
+            Err(errno) => return Err(Fail::new(2, Call::Symlinkat, errno).say(text)),
+        }
+    }
     let root = w.root()?;
     let base = base_for(w, tree)?;
     let (dir, name) = path::parent(base, w.program.cstr(path)?, Links::Follow).at(0)?;
