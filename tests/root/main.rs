@@ -9,13 +9,25 @@
 )]
 #![forbid(unsafe_code)]
 
+mod cgroups;
 mod devices;
 mod exec;
 mod lifecycle;
 mod mounts;
+mod namespaces;
 mod process;
+mod seccomp;
 
 fn main() -> std::process::ExitCode {
-    let suites = [lifecycle::CASES, exec::CASES, process::CASES, mounts::CASES, devices::CASES];
+    let suites = [
+        lifecycle::CASES,
+        exec::CASES,
+        process::CASES,
+        mounts::CASES,
+        devices::CASES,
+        namespaces::CASES,
+        cgroups::CASES,
+        seccomp::CASES,
+    ];
     coracle_tests::harness::main(&suites)
 }

@@ -393,6 +393,7 @@ fn optional(mount: &Value) -> Vec<String> {
 }
 
 fn propagation_options(t: &T) {
+    t.differs("crun", "what is not recursive is lost");
     let mut bundle = Bundle::new(t, &["report"]);
     for kind in ["shared", "private", "unbindable", "rshared", "rprivate", "runbindable"] {
         bundle.mount("tmpfs", "tmpfs", &format!("/{kind}"), &[kind, "size=1m"]);
@@ -421,7 +422,7 @@ fn propagation_default(t: &T) {
     assert!(!at("/default").contains(&"shared".to_owned()), "{:?}", at("/default"));
     assert!(at("/private").is_empty());
     assert_eq!(at("/slave"), ["master"]);
-    assert_eq!(at("/shared"), ["shared"]);
+    assert!(at("/shared").contains(&"shared".to_owned()), "{:?}", at("/shared"));
     unmount(&source, UnmountFlags::empty()).unwrap();
 }
 

@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// A case: a name, a function, and whether it must run while no other case does.
@@ -61,6 +61,9 @@ pub struct T {
 
 #[derive(Debug)]
 struct Skip(String);
+
+/// No case takes longer; every wait of the library has a shorter limit of its own.
+const LONGEST: Duration = Duration::from_secs(400);
 
 impl T {
     /// The case's directory; removed at its end.
@@ -295,19 +298,44 @@ impl Tally {
 
 fn run_all(cases: &[Case], runtime: &Runtime, jobs: usize, tally: &Tally) {
     let next = AtomicUsize::new(0);
+    let running: Arc<Mutex<Vec<(&'static str, Instant)>>> = Arc::default();
+    watch(Arc::clone(&running));
     std::thread::scope(|scope| {
         for _ in 0..jobs.min(cases.len()) {
             let worker = std::thread::Builder::new().name("case".into());
             let work = || {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let started = Instant::now();
+                    running.lock().unwrap().push((short(case.name), started));
                     let outcome = run_one(case, runtime);
+                    running.lock().unwrap().retain(|(name, _)| *name != short(case.name));
                     tally.note(short(case.name), outcome, started.elapsed());
                 }
             };
             worker.spawn_scoped(scope, work).expect("a thread");
         }
     });
+}
+
+/// Ends the whole run when a case hangs: a thread cannot be ended, and a suite that hangs says nothing.
+fn watch(running: Arc<Mutex<Vec<(&'static str, Instant)>>>) {
+    let watching = move || {
+        loop {
+            std::thread::sleep(Duration::from_secs(1));
+            let stuck =
+                running.lock().unwrap().iter().find(|(_, started)| started.elapsed() > LONGEST).copied();
+            if let Some((name, _)) = stuck {
+                println!("FAILED: {name} hangs; the run ends here");
+                #[allow(
+                    clippy::disallowed_methods,
+                    clippy::exit,
+                    reason = "no other way to end a thread that hangs"
+                )]
+                std::process::exit(1);
+            }
+        }
+    };
+    std::thread::Builder::new().name("watch".into()).spawn(watching).expect("a thread");
 }
 
 fn run_one(case: &Case, runtime: &Runtime) -> Outcome {

@@ -26,6 +26,7 @@ pub mod harness;
 pub mod host;
 pub mod need;
 pub mod runtime;
+pub mod terminal;
 
 pub use bundle::Bundle;
 pub use container::{Container, answers, has_options, is_error, mount_at, report};
