@@ -12,11 +12,13 @@
 mod cgroups;
 mod devices;
 mod exec;
+mod hooks;
 mod lifecycle;
 mod mounts;
 mod namespaces;
 mod process;
 mod seccomp;
+mod terminal;
 
 fn main() -> std::process::ExitCode {
     let suites = [
@@ -28,6 +30,8 @@ fn main() -> std::process::ExitCode {
         namespaces::CASES,
         cgroups::CASES,
         seccomp::CASES,
+        hooks::CASES,
+        terminal::CASES,
     ];
     coracle_tests::harness::main(&suites)
 }

@@ -2,7 +2,7 @@
 //! runtime, and plays the caller with bad habits: ignored signals, leaked descriptors, odd limits.
 //!
 //! `launch [--ignore N] [--block N] [--leak PATH]... [--fd N=PATH]... [--umask OCTAL] [--limit N=SOFT:HARD]
-//! [--session] [--unshare FLAGS] [--user UID:GID[,GROUP]...] [--keyring NAME] [--key NAME=TEXT] [--cpu N]
+//! [--session] [--control] [--unshare FLAGS] [--user UID:GID[,GROUP]...] [--keyring NAME] [--key NAME=TEXT] [--cpu N]
 //! [--oom N] [--close FD] [--env-pid NAME] [--private] [--chdir PATH] -- PROGRAM [ARG]...`
 
 use crate::{sys, wrong};
@@ -15,6 +15,13 @@ pub fn run(words: &[&str]) -> u8 {
             ["--", program @ ..] => return wrong(&format!("exec: errno {}", sys::exec_search(program))),
             ["--session", more @ ..] => {
                 let _ = sys::set_session();
+                rest = more;
+            }
+            // Makes standard input the controlling terminal (TIOCSCTTY); after --session.
+            ["--control", more @ ..] => {
+                if let Err(errno) = sys::ioctl(0, libc::TIOCSCTTY as u64, 0) {
+                    return wrong(&format!("controlling terminal: errno {errno}"));
+                }
                 rest = more;
             }
             ["--private", more @ ..] => {
