@@ -120,11 +120,20 @@ pub fn named(id: &str) -> Vec<String> {
     found.into_iter().collect()
 }
 
+/// Whether a name has this id as a whole word in it: not `ct-10` for `ct-1`.
+pub fn names(name: &str, id: &str) -> bool {
+    name.match_indices(id).any(|(at, _)| {
+        let before = name[..at].chars().next_back();
+        let after = name[at + id.len()..].chars().next();
+        !before.is_some_and(char::is_alphanumeric) && !after.is_some_and(char::is_alphanumeric)
+    })
+}
+
 fn search(dir: &Path, id: &str, depth: u32, found: &mut BTreeSet<String>) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     let dirs = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     for entry in dirs {
-        if entry.file_name().to_string_lossy().contains(id) {
+        if names(&entry.file_name().to_string_lossy(), id) {
             found.insert(entry.path().display().to_string());
         }
         if depth > 0 {

@@ -202,7 +202,7 @@ impl<'a> Container<'a> {
         if let Ok(entries) = fs::read_dir(&self.root) {
             // A runtime may keep files of its own there (caches), but nothing that carries the id.
             let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-            left.extend(names.filter(|name| name.contains(&self.id)).map(|name| format!("state {name}")));
+            left.extend(names.filter(|name| cgroup::names(name, &self.id)).map(|name| format!("state {name}")));
         }
         left.extend(cgroup::named(&self.id).into_iter().map(|dir| format!("cgroup {dir}")));
         left.extend(dirs::mounts_below(&self.bundle.dir).into_iter().map(|mount| format!("mount {mount}")));
