@@ -233,10 +233,12 @@ fn missing_commands(t: &T) {
         (vec!["nothing-of-this-name"], "executable file not found in $path"),
         (vec!["/nothing-of-this-name"], "no such file or directory"),
         (vec!["/etc/plain"], "permission denied"),
-        (vec!["/etc"], "permission denied"),
+        (vec!["/etc"], "directory"),
     ] {
         let done = container.exec(&words);
-        assert!(done.message().to_lowercase().contains(text), "{done}");
+        let message = done.message().to_lowercase();
+        let older = text == "directory" && message.contains("permission denied");
+        assert!(message.contains(text) || older, "{done}");
         if t.runtime.kind != Kind::Crun {
             assert_eq!(done.code(), 255, "{done}");
         }

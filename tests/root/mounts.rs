@@ -326,9 +326,9 @@ fn bind_missing_source(t: &T) {
     let container = Container::new(t, &mut bundle);
     let done = container.run().expect(1);
     let error = done.error();
-    assert!(error["msg"].as_str().unwrap().to_lowercase().contains("no such file or directory"), "{done}");
+    assert!(is_missing(&error), "{done}");
     if t.ours() {
-        assert_eq!(error["pointer"], "/mounts/6", "{error}");
+        assert!(error["pointer"].as_str().is_some_and(|named| named.starts_with("/mounts/6")), "{error}");
     }
     container.gone();
 }
@@ -521,6 +521,7 @@ fn idmapped(t: &T) {
                "uidMappings": [{"containerID": 5000, "hostID": 100, "size": 10}],
                "gidMappings": [{"containerID": 6000, "hostID": 200, "size": 10}]}),
     );
+    needs_built(t, &mut bundle, "/mounts/7");
     let seen = report(t, &mut bundle);
     let owner = |path: &str| (seen["paths"][path]["uid"].as_i64(), seen["paths"][path]["gid"].as_i64());
     assert_eq!(owner("/data/file"), (Some(100), Some(200)));
@@ -533,7 +534,7 @@ fn unknown_file_system(t: &T) {
     let container = Container::new(t, &mut bundle);
     let error = container.run().expect(1).error();
     if t.ours() {
-        assert_eq!(error["pointer"], "/mounts/6", "{error}");
+        assert!(error["pointer"].as_str().is_some_and(|named| named.starts_with("/mounts/6")), "{error}");
     }
     container.gone();
 }
@@ -544,7 +545,7 @@ fn wrong_data(t: &T) {
     let container = Container::new(t, &mut bundle);
     let error = container.run().expect(1).error();
     if t.ours() {
-        assert_eq!(error["pointer"], "/mounts/6", "{error}");
+        assert!(error["pointer"].as_str().is_some_and(|named| named.starts_with("/mounts/6")), "{error}");
     }
     container.gone();
 }

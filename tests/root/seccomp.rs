@@ -346,13 +346,15 @@ fn notified(t: &T) {
     bundle
         .set("/linux/seccomp/listenerPath", json!(path))
         .set("/linux/seccomp/listenerMetadata", json!("for the agent"));
+    if t.ours() {
+        needs_built(t, &mut bundle, "/linux/seccomp");
+    }
     let container = Container::new(t, &mut bundle);
     let id = container.id.clone();
     let running = container.run_call().start();
-    assert!(
-        runtime::wait_readable(&listener, std::time::Duration::from_secs(20)),
-        "nobody connects to the agent"
-    );
+    if !runtime::wait_readable(&listener, std::time::Duration::from_secs(10)) {
+        panic!("nobody connects to the agent: {}", running.done());
+    }
     let (mut stream, _) = listener.accept().unwrap();
     let (mut text, fds) = terminal::receive(&stream);
     // crun keeps the connection open.

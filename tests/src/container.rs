@@ -202,7 +202,9 @@ impl<'a> Container<'a> {
         if let Ok(entries) = fs::read_dir(&self.root) {
             // A runtime may keep files of its own there (caches), but nothing that carries the id.
             let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-            left.extend(names.filter(|name| cgroup::names(name, &self.id)).map(|name| format!("state {name}")));
+            left.extend(
+                names.filter(|name| cgroup::names(name, &self.id)).map(|name| format!("state {name}")),
+            );
         }
         left.extend(cgroup::named(&self.id).into_iter().map(|dir| format!("cgroup {dir}")));
         left.extend(dirs::mounts_below(&self.bundle.dir).into_iter().map(|mount| format!("mount {mount}")));
@@ -248,6 +250,30 @@ pub fn answers(t: &T, bundle: &mut Bundle, actions: &[Value]) -> Vec<Value> {
     let done = container.run().expect(0);
     container.gone();
     done.json().as_array().expect("a list of answers").clone()
+}
+
+/// Creates a container of the bundle and throws it away. Skips the case when the runtime says that it does not have
+/// what this pointer asks for: refused by name, which is all that can be shown until it is built.
+pub fn needs_built(t: &T, bundle: &mut Bundle, pointer: &str) {
+    let container = Container::new(t, bundle);
+    let done = container.create_call().done();
+    if done.code() == 0 {
+        container.pid();
+        return;
+    }
+    let error = done.error();
+    if error["code"] == "unbuilt" {
+        assert!(error["pointer"].as_str().is_some_and(|named| named.starts_with(pointer)), "{error}");
+        container.gone();
+        drop(container);
+        t.skip(&format!("not built: {pointer} is refused"));
+    }
+}
+
+/// Whether an error says that a file is not there: in runc's words, or by its number.
+pub fn is_missing(error: &Value) -> bool {
+    let text = error["msg"].as_str().unwrap_or("").to_lowercase();
+    text.contains("no such file or directory") || error["errno"] == "ENOENT"
 }
 
 /// Whether an answer is this error, by name.
