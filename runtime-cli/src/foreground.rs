@@ -10,9 +10,10 @@ use coracle::{Error, Phase};
 use nix::errno::Errno as NixErrno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use rustix::event::{PollFd, PollFlags, poll};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{WaitOptions, getpid, kill_process, set_child_subreaper, wait};
+use rustix::process::{getpid, kill_process, set_child_subreaper};
 
 /// All signals of this thread, blocked and readable. Dropping it lets them through again.
 #[derive(Debug)]
@@ -39,13 +40,13 @@ impl Signals {
         Ok(Self { fd, before })
     }
 
-    /// The next signal that is of interest to anybody. Ended children are reaped here; SIGPIPE is ours, not the program's, and
+    /// The next signal that is of interest to anybody. Ended children but the program behind `ended` are reaped here; SIGPIPE is ours, not the program's, and
     /// SIGURG is what runtimes of languages use among their own threads.
-    pub fn next(&self) -> Option<i32> {
+    pub fn next(&self, ended: BorrowedFd<'_>) -> Option<i32> {
         loop {
             let info = self.fd.read_signal().ok().flatten()?;
             match i32::try_from(info.ssi_signo) {
-                Ok(libc::SIGCHLD) => reap(),
+                Ok(libc::SIGCHLD) => reap(ended),
                 Ok(libc::SIGPIPE | libc::SIGURG) | Err(_) => {}
                 Ok(signal) => return Some(signal),
             }
@@ -77,10 +78,18 @@ impl Drop for Signals {
     }
 }
 
-/// Reaps what the container left behind and we adopted. The container's own processes have no exit signal and are not among
-/// these; the library reaps them.
-fn reap() {
-    while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+/// Reaps what the container left behind and we adopted, as long as the program behind `ended` lives: its own end is read by the
+/// library, which before Linux 6.15 can do so only once. (execve gave it the exit signal that the clone had not.)
+fn reap(ended: BorrowedFd<'_>) {
+    let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    while let Some(child) = waitid(Id::All, peek).ok().and_then(|status| status.pid()) {
+        // Looked at after the peek: if the program lives now, the ended child is another one.
+        let lives =
+            poll(&mut [PollFd::from_borrowed_fd(ended, PollFlags::IN)], Some(&Timespec::default())) == Ok(0);
+        if !lives || waitid(Id::Pid(child), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG).is_err() {
+            return;
+        }
+    }
 }
 
 /// Adopts the processes that the container leaves behind, as runc does unless it is told otherwise.
@@ -123,7 +132,7 @@ pub fn stay(ended: BorrowedFd<'_>, signals: &Signals, forward: &mut dyn FnMut(i3
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(Error::os("wait for the program", errno).in_phase(Phase::Signal)),
         }
-        while let Some(signal) = signals.next() {
+        while let Some(signal) = signals.next(ended) {
             forward(signal);
         }
         if !set[0].revents().is_empty() {

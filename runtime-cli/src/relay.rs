@@ -86,7 +86,7 @@ impl<'a> Relay<'a> {
                 (over, self.outward.at_end) = (true, false);
             }
             if ready.signals {
-                while let Some(signal) = signals.next() {
+                while let Some(signal) = signals.next(ended) {
                     self.signal(signal, signals, forward);
                 }
             }

@@ -1,18 +1,53 @@
 //! Long jobs that are shell at heart: the scripts lie beside this program.
 
-use crate::run::{self, Outcome, built, cargo, say};
+use crate::run::{self, Count, Outcome, Scratch, built, cargo, say};
 use crate::{setup, suites};
 
-/// `vm`: without arguments, the suites that need cgroup v2.
+/// How long the suites may take in the machine, in seconds.
+const VM_TIME: &str = "1000";
+
+/// `vm`: runs a command in the machine; without arguments, or with words alone, the suites: static programs, because there is
+/// no C library inside.
 ///
 /// # Errors
 /// The machine cannot be built or started, or what ran in it failed.
 pub fn vm(args: &[String]) -> Outcome {
-    let script = run::root().join("xtask/vm/run");
-    if !script.exists() {
-        return Err("there is no machine yet".to_owned());
+    let tools = [
+        ("busybox", "busybox-static"),
+        ("mke2fs", "e2fsprogs"),
+        ("cpio", "cpio"),
+        ("depmod", "kmod"),
+        ("xz", "xz-utils"),
+        ("zstd", "zstd"),
+        ("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
+    ];
+    setup::packages(&tools)?;
+    let dir = run::root().join("xtask/vm");
+    run::run(&mut run::program(dir.join("build"), [""; 0]))?;
+    if args.iter().any(|word| word == "--") {
+        return run::run(&mut run::program(dir.join("run"), args));
     }
-    run::run(&mut run::program(script, args))
+    suites::build()?;
+    let scratch = Scratch::new("vm")?;
+    let mut all = Count::default();
+    for suite in suites::suites()?.iter().filter(|suite| suites::in_machine(suite)) {
+        let program = scratch.path().join(suite);
+        for (from, to) in [
+            (suites::program(suite)?, program.clone()),
+            (built("coracle"), scratch.path().join("coracle")),
+            (built("coracle-payload"), scratch.path().join("payload")),
+        ] {
+            std::fs::copy(&from, &to).map_err(|e| format!("copy {}: {e}", from.display()))?;
+        }
+        let mut command = run::program(dir.join("run"), ["--timeout", VM_TIME, "--share"]);
+        command.arg(scratch.path()).args(["--", "env", "TMPDIR=/var/tmp"]);
+        for (name, file) in [("RUNTIME", "coracle"), ("PAYLOAD", "payload")] {
+            command.arg(format!("{name}={}", scratch.path().join(file).display()));
+        }
+        all.add(run::counted(command.arg(program).args(args))?);
+    }
+    run::print(&format!("vm: {all}"));
+    if all.failed == 0 { Ok(()) } else { Err(format!("{} failed", all.failed)) }
 }
 
 /// `containerd`: a private containerd runs containers with this runtime.

@@ -1,9 +1,8 @@
 //! The two commands of a newcomer: `demo` and `test`.
 
-use crate::run::{self, Count, Outcome, built, cargo, counted, say};
+use crate::run::{self, Count, Outcome, Scratch, built, cargo, counted, say};
 use crate::setup;
 use std::fs;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// The release binary and what the suites run inside containers, static.
@@ -52,12 +51,43 @@ pub fn test(words: &[String]) -> Outcome {
 }
 
 /// The suites that run containers: the test programs of the package `coracle-tests`.
-fn suites() -> Result<Vec<String>, String> {
+///
+/// # Errors
+/// The package cannot be read.
+pub fn suites() -> Result<Vec<String>, String> {
     let path = run::root().join("tests/Cargo.toml");
     let text = fs::read_to_string(&path).map_err(|e| format!("read {}: {e}", path.display()))?;
     let sections = text.split("[[test]]").skip(1);
     let names = sections.filter_map(|section| section.lines().find_map(|line| line.strip_prefix("name = ")));
     Ok(names.map(|name| name.trim_matches('"').to_owned()).collect())
+}
+
+/// Whether a suite can run in the machine of the emulator: as root, with nothing but static programs.
+pub fn in_machine(suite: &str) -> bool {
+    !matches!(suite, "embed" | "rootless" | "oracle" | "plans")
+}
+
+/// Builds a suite as a static program: its path.
+///
+/// # Errors
+/// It does not compile.
+pub fn program(suite: &str) -> Result<PathBuf, String> {
+    let words = [
+        "test",
+        "--no-run",
+        "--message-format=json",
+        "--target",
+        &run::musl(),
+        "-p",
+        "coracle-tests",
+        "--test",
+        suite,
+    ];
+    let messages = run::output(&mut cargo(words))?;
+    // One JSON object a line; the last with an executable is the one that was asked for.
+    let key = "\"executable\":\"";
+    let found = messages.lines().rev().find_map(|line| line.split_once(key)?.1.split_once('"'));
+    found.map(|(path, _)| path.into()).ok_or_else(|| format!("cargo names no program of the suite {suite}"))
 }
 
 fn run_suite(name: &str, words: &[String]) -> Result<Count, String> {
@@ -71,27 +101,6 @@ fn run_suite(name: &str, words: &[String]) -> Result<Count, String> {
     counted(&mut command)
 }
 
-/// A new directory, removed with its contents when the value is dropped.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Result<Self, String> {
-        let path = std::env::temp_dir().join(format!("coracle-{name}-{}", std::process::id()));
-        fs::DirBuilder::new()
-            .mode(0o755)
-            .create(&path)
-            .map_err(|e| format!("make {}: {e}", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Scratch {
-    #[allow(clippy::disallowed_methods, reason = "made by this process, and nothing is mounted in it")]
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 /// The program of the README that embeds the library, on a bundle whose root holds one static file.
 fn embed() -> Result<Count, String> {
     if !run::is_root() {
@@ -99,11 +108,11 @@ fn embed() -> Result<Count, String> {
         return Ok(Count { skipped: 1, ..Count::default() });
     }
     let scratch = Scratch::new("embed")?;
-    bundle(&scratch.0)?;
+    bundle(scratch.path())?;
     let id = format!("embed-{}", std::process::id());
     let mut example = cargo(["run", "--quiet", "-p", "coracle", "--example", "embed", "--", &id]);
     say("+ cargo run -p coracle --example embed");
-    let said = run::output(example.arg(&scratch.0));
+    let said = run::output(example.arg(scratch.path()));
     let right = said.as_ref().is_ok_and(|said| said.contains("from inside") && said.contains("Exited(0)"));
     if !right {
         say(&format!("the example `embed` did not show the output and the end of its container: {said:?}"));
