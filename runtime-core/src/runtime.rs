@@ -89,7 +89,8 @@ impl RuntimeBuilder {
         self
     }
 
-    /// The calling process belongs to the runtime and ends soon: its memory may be given back by the waiting child. For the binary.
+    /// The calling process belongs to the runtime and ends soon: its memory may be given back by the waiting child,
+    /// and [`build`](Self::build) sets `SIGCHLD` to its default. For the binary.
     pub fn own_process(mut self, own: bool) -> Self {
         self.0.own_process = own;
         self
@@ -111,6 +112,9 @@ impl RuntimeBuilder {
             return Err(Error::new(ErrorKind::Usage, "the state directory must be an absolute path")
                 .with_path(&self.0.root)
                 .with_code("root-relative"));
+        }
+        if self.0.own_process {
+            crate::sys::proc::default_child_signal();
         }
         Ok(Runtime(Arc::new(self.0)))
     }

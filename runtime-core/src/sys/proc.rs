@@ -26,6 +26,15 @@ pub(crate) fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()
     if done == 0 { Ok(()) } else { Err(last_errno()) }
 }
 
+/// `SIGCHLD` as it is by default. A caller that ignores it hands that down, and then the kernel reaps every child by itself, so that
+/// before Linux 6.15 nobody learns how one ended. It changes the whole process: only for the runtime's own.
+pub(crate) fn default_child_signal() {
+    // SAFETY: sigaction is integers, an empty set and null pointers, for which zero is a value; SIG_DFL is zero.
+    let action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+    // SAFETY: a live sigaction, no place for the old one. It cannot fail: the signal exists and may be handled.
+    unsafe { libc::sigaction(libc::SIGCHLD, &raw const action, std::ptr::null_mut()) };
+}
+
 /// `ioctl(PIDFD_GET_INFO)` with `PIDFD_INFO_EXIT` (kernel 6.15): the wait status of a process that somebody reaped. `None` while nobody has,
 /// and on kernels 6.13 and 6.14.
 ///
