@@ -16,7 +16,7 @@ use crate::launch::gate::{Gate, Outcome};
 use crate::process::{self, ExitStatus};
 use crate::runtime::{ContainerRecord, Runtime};
 use crate::spec;
-use crate::state::{ContainerDir, Lock, Observed, Status, observe, observe_locked};
+use crate::state::{ContainerDir, Lock, Observed, Status, missing, observe, observe_locked};
 use crate::validate::NamespaceKind;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -80,8 +80,21 @@ impl Container {
         Self { runtime: runtime.clone(), dir, record, cgroup: cell, init: Some(init) }
     }
 
-    /// Opens an existing one.
+    /// Opens an existing one. Without a record it is at its very beginning or its very end while somebody works on it, and does not
+    /// exist; when nobody does, its creator was killed.
     pub(crate) fn open(runtime: &Runtime, dir: ContainerDir) -> Result<Self> {
+        if let Some(record) = dir.read_record()? {
+            return Ok(Self::from_record(runtime, dir, record));
+        }
+        if dir.is_locked()? {
+            return Err(missing());
+        }
+        // Whoever worked on it may have finished between the two looks.
+        Self::read(runtime, dir)
+    }
+
+    /// What the directory says now.
+    fn read(runtime: &Runtime, dir: ContainerDir) -> Result<Self> {
         let Some(record) = dir.read_record()? else {
             return Err(Error::new(
                 ErrorKind::State,
@@ -92,7 +105,11 @@ impl Container {
             .with_hint("delete it by force")
             .in_phase(Phase::State));
         };
-        Ok(Self { runtime: runtime.clone(), dir, record, cgroup: OnceLock::new(), init: None })
+        Ok(Self::from_record(runtime, dir, record))
+    }
+
+    fn from_record(runtime: &Runtime, dir: ContainerDir, record: ContainerRecord) -> Self {
+        Self { runtime: runtime.clone(), dir, record, cgroup: OnceLock::new(), init: None }
     }
 
     /// Its name.
@@ -196,7 +213,7 @@ impl Container {
     /// [`ErrorKind::WrongState`] when it does not wait to be started; what init reports ([`ErrorKind::Exec`], [`ErrorKind::Hook`]); a
     /// failed poststart hook, after which the container is gone.
     pub fn start(&self) -> Result<()> {
-        let _lock = self.lock()?;
+        let lock = self.lock()?;
         let seen = self.observe()?;
         let refuse = |text: String| {
             Err(Error::new(ErrorKind::WrongState, text).in_phase(Phase::Gate).with_code("not-created"))
@@ -210,7 +227,7 @@ impl Container {
         let identity = self.record.init.as_ref().ok_or_else(|| self.gone())?;
         let mut report = Gate::start(self.dir.as_fd())?;
         let deadline = Instant::now().checked_add(TAKEN).unwrap_or_else(Instant::now);
-        report.taken(init.as_fd(), deadline)?;
+        report.taken(self.dir.as_fd(), init.as_fd(), deadline)?;
         match report.outcome(init.as_fd(), identity)? {
             Outcome::Executed => {}
             Outcome::Failed(message) => {
@@ -226,13 +243,19 @@ impl Container {
                 .with_code("init-died"));
             }
         }
-        let ran = poststart(&self.runtime, &self.record, &self.record.hooks.poststart, identity);
-        if let Err(error) = ran {
+        // A hook that hangs must not keep anybody from deleting the container.
+        drop(lock);
+        self.started().or_else(|error| {
             // runtime.md, "Lifecycle", 9: the container is stopped, and the lifecycle goes on at its end.
             self.kill(true)?;
-            return Err(error);
-        }
-        Ok(())
+            Err(error)
+        })
+    }
+
+    /// Runs what follows the start of the program.
+    pub(crate) fn started(&self) -> Result<()> {
+        let identity = self.record.init.as_ref().ok_or_else(|| self.gone())?;
+        poststart(&self.runtime, &self.record, identity)
     }
 
     /// A further process in the container.
@@ -365,7 +388,7 @@ impl Container {
             self.kill(false)?;
         }
         let lock = self.lock()?;
-        let fresh = Self { cgroup: OnceLock::new(), ..Self::open(&self.runtime, self.dir.clone())? };
+        let fresh = Self { cgroup: OnceLock::new(), ..Self::read(&self.runtime, self.dir.clone())? };
         let seen = observe_locked(&lock, Some(&fresh.record), |_| fresh.is_frozen())?;
         if delete == Delete::Stopped && seen.status != Status::Stopped {
             let text = format!("cannot delete container {} that is not stopped: {}", self.id(), seen.status);
@@ -373,9 +396,9 @@ impl Container {
         }
         fresh.kill(true)?;
         fresh.remove_cgroup()?;
-        let failed = poststop(&fresh.runtime, &fresh.record);
         lock.remove()?;
-        Ok(failed)
+        // After the container is gone (config.md, "Poststop"), so that its name is free however long they take.
+        Ok(poststop(&fresh.runtime, &fresh.record))
     }
 
     /// [`crate::Runtime::purge`].

@@ -110,7 +110,7 @@ impl<'c> Exec<'c> {
         let mut session = Session::begin(plan.script, setting, &watch)?;
         session.beside()?;
         watch.step(Phase::Exec, "wait for the program", || {
-            session.until_waiting(&mut |_| Ok(()))?;
+            session.until_waiting(&mut |_| Ok(()), &mut |_, _| Ok(()))?;
             if held { session.release() } else { Ok(()) }
         })?;
         streams.deliver(session.take_console())?;
@@ -130,6 +130,10 @@ impl<'c> Exec<'c> {
                 })
             })
             .collect::<Result<Vec<NamespaceKind>>>()?;
+        let (root_is_mapped, groups_denied) = match &record.init {
+            Some(init) if namespaces.contains(&NamespaceKind::User) => user_namespace(init.pid)?,
+            _ => (true, false),
+        };
         let filter = match record.filter_flags {
             Some(flags) => {
                 let program = self.container.dir().read_filter()?.ok_or_else(|| {
@@ -141,15 +145,22 @@ impl<'c> Exec<'c> {
             }
             None => None,
         };
-        Ok(exec::Container {
-            namespaces,
-            root_is_mapped: true,
-            groups_denied: false,
-            filter,
-            joins,
-            into_cgroup,
-        })
+        Ok(exec::Container { namespaces, root_is_mapped, groups_denied, filter, joins, into_cgroup })
     }
+}
+
+/// Whether id 0 is mapped in the user namespace of `pid`, and whether setgroups(2) is denied there. The number belongs to the container's
+/// init, whose pidfd the caller holds and joins by: should it find another owner, the join fails.
+fn user_namespace(pid: i32) -> Result<(bool, bool)> {
+    let read = |file: &str| {
+        let path = format!("/proc/{pid}/{file}");
+        std::fs::read_to_string(&path).map_err(|e| {
+            Error::os("look at the container's user namespace", e).with_path(path).in_phase(Phase::Namespaces)
+        })
+    };
+    let maps_root = |map: String| map.lines().any(|line| line.split_whitespace().next() == Some("0"));
+    let root_is_mapped = maps_root(read("uid_map")?) && maps_root(read("gid_map")?);
+    Ok((root_is_mapped, read("setgroups")?.trim() == "deny"))
 }
 
 impl ExecProcess {

@@ -77,16 +77,14 @@ const PIDFS_MAGIC: u64 = 0x5049_4446;
 const WALL: WaitIdOptions = WaitIdOptions::from_bits_retain(0x4000_0000);
 
 impl Identity {
-    /// Identity of the living process `pid` behind `pidfd`; both must come from the same clone or open.
+    /// Identity of the process `pid` behind `pidfd`; both must come from the same clone or open. Of one that has ended and was reaped
+    /// meanwhile nothing can be known before 6.9: that identity matches no process.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] when the process is gone or `/proc` cannot be read (kernels before 6.9).
+    /// [`ErrorKind::Io`] when `/proc` cannot be read (kernels before 6.9).
     pub(crate) fn of(pid: i32, pidfd: BorrowedFd<'_>) -> Result<Self> {
         let pidfs_ino = pidfs_inode(pidfd)?;
-        let start_time = match pidfs_ino {
-            Some(_) => None,
-            None => Some(start_time(pid)?.ok_or_else(|| gone(Errno::SRCH))?),
-        };
+        let start_time = if pidfs_ino.is_some() { None } else { start_time(pid)? };
         Ok(Self { pid, pidfs_ino, start_time })
     }
 
@@ -161,17 +159,17 @@ fn nth_field(stat: &[u8], field: usize) -> Option<u64> {
     rest.split(' ').nth(field.checked_sub(3)?)?.parse().ok()
 }
 
-/// The number of the process behind `pidfd` in our pid namespace, as its fdinfo says it.
+/// The number of the process behind `pidfd` in our pid namespace, as its fdinfo says it; `None` when it was reaped.
 ///
 /// # Errors
-/// [`ErrorKind::Io`] when the process is gone, or `/proc` cannot be read.
-pub(crate) fn pid_of(pidfd: BorrowedFd<'_>) -> Result<i32> {
+/// [`ErrorKind::Io`] when `/proc` cannot be read.
+pub(crate) fn pid_of(pidfd: BorrowedFd<'_>) -> Result<Option<i32>> {
     use std::os::fd::AsRawFd;
     let path = format!("/proc/thread-self/fdinfo/{}", pidfd.as_raw_fd());
     let text =
         std::fs::read_to_string(&path).map_err(|e| Error::os("read a pidfd's number", e).with_path(&path))?;
     let number = text.lines().find_map(|line| line.strip_prefix("Pid:")).and_then(|n| n.trim().parse().ok());
-    number.filter(|n| *n > 0).ok_or_else(|| gone(Errno::SRCH))
+    Ok(number.filter(|n| *n > 0))
 }
 
 /// Opens the process that has this number now; `None` when nobody has it.

@@ -405,8 +405,8 @@ steps! {
     FindProgram { candidates: StrList, uid: u32, home: bool } = 90,
     /// Every ignored signal back to its default, empty signal mask.
     ResetSignals = 91,
-    /// Sends `Waiting` on the report socket, forgets it, receives one start datagram on `gate`, answers `Taken` on the report
-    /// channel that came with it and uses that one from here on. The datagram's version is checked.
+    /// Sends `Waiting` on the report socket, waits for `Go` (or ends with the parent), forgets the socket, receives one start
+    /// datagram on `gate`, answers `Taken` on the report channel that came with it and uses that one from here on. The datagram's version is checked.
     Gate { gate: Slot } = 92,
     /// Sends `Waiting` on the report socket, waits for `Go` there, answers `Taken`.
     Hold = 93,

@@ -248,6 +248,7 @@ fn the_gate_takes_one_valid_datagram() {
     shell(&mut p, "ls /proc/self/fd | wc -l");
     let child = p.start(0);
     child.expect(Kind::Waiting);
+    child.send(Kind::Go, &[]);
     assert!(child.receive().is_none(), "the start-up channel is forgotten");
     let (ours, theirs) = UnixStream::pair().unwrap();
     let good = Message::plain(Kind::Start).encode();
@@ -316,6 +317,7 @@ fn failures_after_the_gate_go_to_who_opened_it() {
     p.exec(&["/no/such/program"], &[]);
     let child = p.start(0);
     child.expect(Kind::Waiting);
+    child.send(Kind::Go, &[]);
     let (ours, theirs) = UnixStream::pair().unwrap();
     common::send(&outside, &Message::plain(Kind::Start).encode(), &[theirs.as_raw_fd()]);
     drop(theirs);

@@ -86,12 +86,18 @@ impl Cgroup {
     /// # Errors
     /// A file or process could not be written, listed or signalled.
     pub fn kill_all(&self) -> Result<()> {
+        match self.kill_listed_or_at_once() {
+            // Removed meanwhile by somebody else who deletes the container: nobody is left in it.
+            Err(error) if error.is_gone() => Ok(()),
+            done => done,
+        }
+    }
+
+    fn kill_listed_or_at_once(&self) -> Result<()> {
         let killed = match self.v2().map(|member| member.dir.write("cgroup.kill", "1")) {
             Some(Ok(())) => true,
             // Before 5.14, and in threaded cgroups: one by one.
             Some(Err(error)) if error.is(Errno::NOENT) || error.is(Errno::OPNOTSUPP) => false,
-            // Removed: nobody is left in it.
-            Some(Err(error)) if error.is(Errno::NODEV) => true,
             Some(Err(error)) => return Err(error),
             None => false,
         };

@@ -35,8 +35,11 @@ impl CgroupPlan {
         match self.make_into(&mut group) {
             Ok(()) => Ok(group),
             Err(error) => {
+                let made = group.record();
+                // Its descriptors may be the last that this process can have, and removing takes some.
+                drop(group);
                 // The first error is the one to tell; what cannot be removed is empty and harmless.
-                drop(group.remove());
+                drop(made.remove());
                 Err(error)
             }
         }

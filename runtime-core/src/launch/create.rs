@@ -4,7 +4,9 @@
 //! 1. The directory with its lock, and an intent: which cgroup directories will exist.
 //! 2. The cgroup, then the clone. While the child works, the record gets the made cgroup and the child's identity. Until the child
 //!    waits at the gate it dies with us.
-//! 3. The finished record, once the child waits.
+//! 3. The finished record, once the child waits. Then the child is told, and no longer dies with us.
+//!
+//! Hooks after that run without the lock: one that hangs must not keep anybody from deleting the container.
 //!
 //! Must not: decide what to do. Tests: `tests` package, lifecycle; crash tests kill it between any two steps.
 
@@ -13,7 +15,7 @@ use super::hook::run_hook;
 use super::network::Making;
 use super::session::{Session, Setting};
 use crate::cgroup::{Cgroup, CgroupRecord};
-use crate::container::Container;
+use crate::container::{Container, Delete};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::id::ContainerId;
 use crate::plan::create::{Choices, ContainerPlan};
@@ -25,7 +27,7 @@ use crate::state::{Lock, NamespaceRecord, Progress, Record, RecordedHooks, Store
 use crate::stdio::Stdio;
 use crate::validate::{HookPoint, Namespace, ValidHook};
 use rustix::fs::{Mode, OFlags, open};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Creates the container.
 ///
@@ -43,10 +45,15 @@ pub(crate) fn create(
     let mut record = intent(id, &plan, &choices, rootless)?;
     let lock = store.create(id)?;
     let mut cgroup = None;
+    let at_once = plan.gate.is_none();
     match launch(runtime, &lock, plan, stdio, &mut record, &mut cgroup) {
         Ok((pidfd, io)) => {
             let container = Container::made(runtime, (*lock).clone(), record, cgroup, pidfd);
-            Ok(Created { container, io })
+            drop(lock);
+            match if at_once { container.started() } else { Ok(()) } {
+                Ok(()) => Ok(Created { container, io }),
+                Err(error) => Err(discard(container, error)),
+            }
         }
         Err(error) => Err(undo(runtime, &record, lock, cgroup, error)),
     }
@@ -107,7 +114,13 @@ fn launch(
     session.beside()?;
     watch
         .step(Phase::Process, "wait for the init", || {
-            session.until_waiting(&mut |identity| runtime_hooks(runtime, &plan, identity))
+            session.until_waiting(
+                &mut |identity| {
+                    record.init = Some(identity.clone());
+                    lock.write_record(record)
+                },
+                &mut |identity, init| runtime_hooks(runtime, &plan, identity, init),
+            )
         })
         .map_err(|e| name_oom(e, cgroup))?;
     let identity = session.identity().clone();
@@ -122,17 +135,10 @@ fn launch(
         watch
             .step(Phase::Exec, "execute the program", || session.release())
             .map_err(|e| name_oom(e, cgroup))?;
+    } else {
+        session.keep()?;
     }
-    let (identity, pidfd) = session.finish()?;
-    if plan.gate.is_none() {
-        let hooks: Vec<spec::Hook> = record.hooks.poststart.clone();
-        if let Err(error) = poststart(runtime, record, &hooks, &identity) {
-            let _ = crate::process::send_signal(pidfd.as_fd(), libc::SIGKILL);
-            let _ = crate::process::wait_exit(pidfd.as_fd(), None);
-            let _ = crate::process::exit_status(pidfd.as_fd(), std::time::Duration::ZERO);
-            return Err(error);
-        }
-    }
+    let (_, pidfd) = session.finish()?;
     Ok((pidfd, streams.io))
 }
 
@@ -181,8 +187,14 @@ fn hooks(all: &[ValidHook], point: HookPoint) -> Vec<spec::Hook> {
         .collect()
 }
 
-/// prestart and createRuntime: in the runtime's namespaces, after the root is assembled and before it becomes `/`.
-fn runtime_hooks(runtime: &Runtime, plan: &ContainerPlan, identity: &Identity) -> Result<()> {
+/// prestart and createRuntime: in the runtime's namespaces, after the root is assembled and before it becomes `/`. They end with `init`,
+/// which whoever deletes the container by force kills first.
+fn runtime_hooks(
+    runtime: &Runtime,
+    plan: &ContainerPlan,
+    identity: &Identity,
+    init: BorrowedFd<'_>,
+) -> Result<()> {
     let (head, tail) = state_text(&plan.id, "creating", &plan.bundle, &plan.valid.spec.annotations)?;
     let state = format!("{head}{}{tail}", identity.pid);
     let bundle = plan.bundle.to_string_lossy();
@@ -190,7 +202,7 @@ fn runtime_hooks(runtime: &Runtime, plan: &ContainerPlan, identity: &Identity) -
         for (index, hook) in hooks(&plan.valid.hooks, point).iter().enumerate() {
             let pointer = format!("/hooks/{}/{index}", point.name());
             runtime.watch().step(Phase::Hooks, &pointer, || {
-                run_hook(hook, &pointer, state.as_bytes(), &bundle, runtime.hook_environment())
+                run_hook(hook, &pointer, state.as_bytes(), &bundle, runtime.hook_environment(), Some(init))
             })?;
         }
     }
@@ -201,12 +213,8 @@ fn runtime_hooks(runtime: &Runtime, plan: &ContainerPlan, identity: &Identity) -
 ///
 /// # Errors
 /// The first hook that fails; the rest is not run (runtime.md, "Lifecycle", 9).
-pub(crate) fn poststart(
-    runtime: &Runtime,
-    record: &ContainerRecord,
-    hooks: &[spec::Hook],
-    identity: &Identity,
-) -> Result<()> {
+pub(crate) fn poststart(runtime: &Runtime, record: &ContainerRecord, identity: &Identity) -> Result<()> {
+    let hooks = &record.hooks.poststart;
     if hooks.is_empty() {
         return Ok(());
     }
@@ -215,7 +223,7 @@ pub(crate) fn poststart(
     let bundle = record.bundle.to_string_lossy();
     for (index, hook) in hooks.iter().enumerate() {
         let pointer = format!("/hooks/poststart/{index}");
-        run_hook(hook, &pointer, state.as_bytes(), &bundle, runtime.hook_environment())?;
+        run_hook(hook, &pointer, state.as_bytes(), &bundle, runtime.hook_environment(), None)?;
     }
     Ok(())
 }
@@ -233,7 +241,7 @@ pub(crate) fn poststop(runtime: &Runtime, record: &ContainerRecord) -> Vec<Error
     let bundle = record.bundle.to_string_lossy();
     let run = |(index, hook): (usize, &spec::Hook)| {
         let pointer = format!("/hooks/poststop/{index}");
-        run_hook(hook, &pointer, state.as_bytes(), &bundle, runtime.hook_environment()).err()
+        run_hook(hook, &pointer, state.as_bytes(), &bundle, runtime.hook_environment(), None).err()
     };
     record.hooks.poststop.iter().enumerate().filter_map(run).collect()
 }
@@ -249,18 +257,34 @@ fn undo(
     let mut error = error;
     if let Some(cgroup) = cgroup {
         // Processes that a hook left in it die with it; those of others are never in it, for it was empty or ours.
-        let gone = cgroup.kill_all().and_then(|()| cgroup.remove());
-        if let Err(e) = gone {
+        let killed = cgroup.kill_all();
+        let record = cgroup.record();
+        // Its descriptors may be the last that this process can have, and removing takes some.
+        drop(cgroup);
+        if let Err(e) = record.remove() {
             error = error.with_warning(format!("remove the cgroup: {e}"));
+            if let Err(e) = killed {
+                error = error.with_warning(format!("kill what is in the cgroup: {e}"));
+            }
         }
-    }
-    for failed in poststop(runtime, record) {
-        error = error.with_warning(failed.to_string());
     }
     if let Err(e) = lock.remove() {
         error = error.with_warning(e.to_string());
     }
+    for failed in poststop(runtime, record) {
+        error = error.with_warning(failed.to_string());
+    }
     error
+}
+
+/// Removes a container whose program runs, for a hook that failed afterwards.
+fn discard(container: Container, error: Error) -> Error {
+    match container.delete(Delete::Force) {
+        Ok(failed) => failed.iter().fold(error, |error, e| error.with_warning(e.to_string())),
+        // Somebody else deleted it meanwhile.
+        Err(e) if e.kind() == ErrorKind::NotFound => error,
+        Err(e) => error.with_warning(e.to_string()),
+    }
 }
 
 /// An init that the kernel killed for its memory has a known cause, which engines look for by these words.

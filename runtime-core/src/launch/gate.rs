@@ -5,6 +5,9 @@
 //! is dead. `start` sends one message with the write end of a report channel; init answers `Taken`, then `Failed` when a step
 //! fails, and the channel's end of file is the exec.
 //!
+//! A process that another thread clones at that moment holds a copy of the socket until it has closed what is not its own, and a
+//! connection would succeed although init is gone from the gate. So `start` removes the file as soon as init has answered.
+//!
 //! The socket is named through the directory's descriptor, so the name's length is no limit and nothing can be put in the way.
 //!
 //! Must not: take the lock (its callers do), word the failures of steps. Tests: at the end of this file.
@@ -13,7 +16,7 @@ use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::launch::channel::{Channel, Event, send_on};
 use crate::process::{Identity, has_exited};
 use coracle_init::wire::{Kind, Message};
-use rustix::fs::{AtFlags, Mode, fchmod, statat};
+use rustix::fs::{AtFlags, Mode, fchmod, statat, unlinkat};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, socket_with};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -94,11 +97,25 @@ impl Gate {
 }
 
 impl Report {
-    /// Waits until init has taken the start, at most until `deadline`. `init` is its pidfd.
+    /// Waits until init has taken the start, at most until `deadline`; then nothing leads to the gate in `dir` any more. `init` is its
+    /// pidfd.
     ///
     /// # Errors
     /// [`ErrorKind::Timeout`] at the deadline; [`ErrorKind::WrongState`] when init died or passed the start by.
-    pub(crate) fn taken(&mut self, init: BorrowedFd<'_>, deadline: Instant) -> Result<()> {
+    pub(crate) fn taken(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        init: BorrowedFd<'_>,
+        deadline: Instant,
+    ) -> Result<()> {
+        self.answered(init, deadline)?;
+        match unlinkat(dir, NAME, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(e) => Err(Error::os("remove the gate", e).in_phase(Phase::Gate)),
+        }
+    }
+
+    fn answered(&mut self, init: BorrowedFd<'_>, deadline: Instant) -> Result<()> {
         match self.channel.recv(Some(deadline), Some(init)) {
             Ok(Event::Message { message, .. }) if message.kind == Kind::Taken => Ok(()),
             Ok(Event::Message { message, .. }) if message.kind == Kind::Failed => {
@@ -277,7 +294,7 @@ mod tests {
         let (identity, pidfd) = (identity(&child), open_pidfd(child.id()));
         assert_eq!(Gate::probe(dir.1.as_fd()).unwrap(), Gate::Open, "only the child holds it");
         let mut report = Gate::start(dir.1.as_fd()).unwrap();
-        report.taken(pidfd.as_fd(), soon()).unwrap();
+        report.taken(dir.1.as_fd(), pidfd.as_fd(), soon()).unwrap();
         assert_eq!(report.outcome(pidfd.as_fd(), &identity).unwrap(), Outcome::Executed);
         let name = fs::read_to_string(format!("/proc/{}/comm", child.id())).unwrap();
         assert_eq!(name.trim(), "sleep");
@@ -295,10 +312,12 @@ mod tests {
         // Stopped, it holds the gate and answers nothing: what a frozen cgroup looks like.
         rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::STOP).unwrap();
         let mut report = Gate::start(dir.1.as_fd()).unwrap();
-        let error = report.taken(pidfd.as_fd(), Instant::now() + Duration::from_millis(50)).unwrap_err();
+        let error = report
+            .taken(dir.1.as_fd(), pidfd.as_fd(), Instant::now() + Duration::from_millis(50))
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout);
         child.kill().unwrap();
-        let error = report.taken(pidfd.as_fd(), soon()).unwrap_err();
+        let error = report.taken(dir.1.as_fd(), pidfd.as_fd(), soon()).unwrap_err();
         assert_eq!(error.code(), "init-died");
         child.wait().unwrap();
         closes(&dir);
@@ -317,7 +336,7 @@ mod tests {
         let mut child = sleeper();
         let (identity, pidfd) = (identity(&child), open_pidfd(child.id()));
         let mut report = Gate::start(dir.1.as_fd()).unwrap();
-        report.taken(pidfd.as_fd(), soon()).unwrap();
+        report.taken(dir.1.as_fd(), pidfd.as_fd(), soon()).unwrap();
         assert_eq!(report.outcome(pidfd.as_fd(), &identity).unwrap(), Outcome::Failed(failed));
         player.join().unwrap();
         child.kill().unwrap();
@@ -343,7 +362,7 @@ mod tests {
             assert!(crate::process::wait_exit(pidfd.as_fd(), Some(soon())).unwrap());
             let mut report = Gate::start(dir.1.as_fd()).unwrap();
             let mut alive = sleeper();
-            report.taken(open_pidfd(alive.id()).as_fd(), soon()).unwrap();
+            report.taken(dir.1.as_fd(), open_pidfd(alive.id()).as_fd(), soon()).unwrap();
             alive.kill().unwrap();
             alive.wait().unwrap();
             let wanted = if executed { Outcome::Executed } else { Outcome::Died };

@@ -1,7 +1,7 @@
 //! Programs that the parent runs on the host: hooks, and the id mapping programs of shadow.
 //!
-//! They are started by the same walker as containers: no exit signal, so the caller's SIGCHLD handling never sees them, and no
-//! descriptor of the caller but the three standard streams. The caller's environment is never read; it comes as a value.
+//! They are started by the same walker as containers: no descriptor of the caller but the three standard streams, and the signals are
+//! those of a new program. The caller's environment is never read; it comes as a value. They end with the thread that waits for them.
 //!
 //! Must not: give a hook anything of the container's environment. Tests: `tests` package, hooks.
 
@@ -18,7 +18,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process_group};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// How much of a program's output is kept for an error.
@@ -26,7 +26,7 @@ const TAIL: usize = 4096;
 /// How long the output of an ended program is still read: a grandchild may hold the pipe for ever.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// Runs one hook in the runtime's namespaces.
+/// Runs one hook in the runtime's namespaces. It is killed when the process behind `init` ends: there is no container any more.
 ///
 /// # Errors
 /// [`ErrorKind::Hook`] with the pointer, the exit status and the end of what it printed.
@@ -36,12 +36,13 @@ pub(crate) fn run_hook(
     state: &[u8],
     cwd: &str,
     environment: &[String],
+    init: Option<BorrowedFd<'_>>,
 ) -> Result<()> {
     let args = if hook.args.is_empty() { std::slice::from_ref(&hook.path) } else { &hook.args };
     let own = harmless(environment);
     let env: &[String] = hook.env.as_deref().unwrap_or(&own);
     let timeout = hook.timeout.and_then(|s| u64::try_from(s).ok()).map(Duration::from_secs);
-    run(&hook.path, args, env, cwd, state, timeout)
+    run(&hook.path, args, env, cwd, state, Limits { timeout, init })
         .map_err(|e| e.of_kind(ErrorKind::Hook).at(pointer).in_phase(Phase::Hooks))
 }
 
@@ -50,7 +51,7 @@ pub(crate) fn run_hook(
 /// # Errors
 /// When it cannot be executed or does not exit with 0.
 pub(crate) fn run_program(path: &str, args: &[String], env: &[String], cwd: &str) -> Result<()> {
-    run(path, args, env, cwd, b"", Some(Duration::from_secs(30)))
+    run(path, args, env, cwd, b"", Limits { timeout: Some(Duration::from_secs(30)), init: None })
 }
 
 /// A loader variable that the container's author may have set for the engine must not reach a program with the host's rights (CVE-2025-23266).
@@ -63,14 +64,30 @@ fn harmless(environment: &[String]) -> Vec<String> {
     environment.iter().filter(|entry| !hostile(entry)).cloned().collect()
 }
 
+/// What ends a program before it ends by itself.
+#[derive(Clone, Copy)]
+struct Limits<'i> {
+    timeout: Option<Duration>,
+    init: Option<BorrowedFd<'i>>,
+}
+
+/// What ended the wait for a program.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    Ended,
+    Late,
+    InitGone,
+}
+
 fn run(
     path: &str,
     args: &[String],
     env: &[String],
     cwd: &str,
     input: &[u8],
-    timeout: Option<Duration>,
+    limits: Limits<'_>,
 ) -> Result<()> {
+    let Limits { timeout, init } = limits;
     let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
     let broken = |e: Errno| Error::os(format!("run {path}"), e).with_path(path);
     let (stdin, feed) = pipe_with(PipeFlags::CLOEXEC).map_err(broken)?;
@@ -82,14 +99,22 @@ fn run(
     let (pid, pidfd) = start(path, args, env, cwd, [&stdin, &output], &theirs)?;
     drop((stdin, output, theirs));
     let mut child = Child { path, pid, pidfd, feed: Some(feed), listen: Some(listen), tail: Vec::new() };
-    let timely = child.attend(input, deadline)?;
+    let wait = child.attend(input, deadline, init)?;
     if let Ok(super::channel::Event::Message { message, .. }) = report.recv(Some(Instant::now()), None) {
         child.end()?;
         return Err(Error::new(ErrorKind::Hook, format!("execute {path}"))
             .with_path(path)
             .with_errno(message.errno));
     }
-    if !timely {
+    if wait == Wait::InitGone {
+        child.end()?;
+        return Err(Error::new(
+            ErrorKind::Hook,
+            format!("run {path}: the container's init ended meanwhile{}", child.said()),
+        )
+        .with_code("hook-init-gone"));
+    }
+    if wait == Wait::Late {
         child.end()?;
         return Err(Error::new(
             ErrorKind::Hook,
@@ -132,6 +157,8 @@ fn start(
     for (slot, target) in slots.into_iter().zip(0_u32..) {
         script.step("", Phase::Hooks, Step::InstallDescriptor { fd: slot, target });
     }
+    // Whoever waits for it may be killed: then nobody is left who knows of it.
+    script.step("", Phase::Hooks, Step::ParentDeathSignal { signal: libc::SIGKILL });
     script.step("", Phase::Hooks, Step::SetSid);
     let directory = script.str(cwd)?;
     script.step("", Phase::Hooks, Step::WorkingDir { path: directory, create: false, optional: false });
@@ -177,17 +204,23 @@ struct Child<'p> {
 }
 
 impl Child<'_> {
-    /// Feeds and listens until the program ends; `false` at the deadline.
-    fn attend(&mut self, mut input: &[u8], deadline: Option<Instant>) -> Result<bool> {
+    /// Feeds and listens until the program ends, the deadline, or the end of `init`.
+    fn attend(
+        &mut self,
+        mut input: &[u8],
+        deadline: Option<Instant>,
+        init: Option<BorrowedFd<'_>>,
+    ) -> Result<Wait> {
         loop {
             if input.is_empty() {
                 self.feed = None;
             }
             let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
-                return Ok(false);
+                return Ok(Wait::Late);
             }
             let mut fds = vec![PollFd::new(&self.pidfd, PollFlags::IN)];
+            fds.extend(init.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             fds.extend(self.listen.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
             fds.extend(self.feed.as_ref().map(|fd| PollFd::new(fd, PollFlags::OUT)));
             let left = left.and_then(|d| Timespec::try_from(d).ok());
@@ -196,6 +229,7 @@ impl Child<'_> {
                 Err(e) => return Err(Error::os(format!("attend to {}", self.path), e)),
             }
             let exited = fds.first().is_some_and(|fd| !fd.revents().is_empty());
+            let init_gone = init.is_some() && fds.get(1).is_some_and(|fd| !fd.revents().is_empty());
             drop(fds);
             if let Some(feed) = &self.feed {
                 match rustix::io::write(feed, input) {
@@ -208,7 +242,10 @@ impl Child<'_> {
             self.listen_once();
             if exited {
                 self.drain();
-                return Ok(true);
+                return Ok(Wait::Ended);
+            }
+            if init_gone {
+                return Ok(Wait::InitGone);
             }
         }
     }

@@ -171,14 +171,15 @@ impl Session {
         self.answer_all(&self.script.beside)
     }
 
-    /// Listens until the child waits at the gate (or, without one, has executed its program). `root_ready` runs the runtime-side hooks with
-    /// the pid.
+    /// Listens until the child waits at the gate (or, without one, has executed its program). `settled` hears who the child is after a
+    /// second clone; `root_ready` runs the runtime-side hooks with its identity and pidfd.
     ///
     /// # Errors
     /// What the child reports, what a hook reports, or that the child died. The child is gone then.
     pub(crate) fn until_waiting(
         &mut self,
-        root_ready: &mut dyn FnMut(&Identity) -> Result<()>,
+        settled: &mut dyn FnMut(&Identity) -> Result<()>,
+        root_ready: &mut dyn FnMut(&Identity, BorrowedFd<'_>) -> Result<()>,
     ) -> Result<()> {
         let first = Instant::now().checked_add(FIRST_WORD);
         let mut deadline = if self.script.answers.is_empty() { None } else { first };
@@ -193,9 +194,12 @@ impl Session {
                     let fds: Vec<BorrowedFd<'_>> = network.iter().map(AsFd::as_fd).collect();
                     self.channel.send(&Message::plain(Kind::Go), &fds)?;
                 }
-                Kind::Stage => self.second(&message, fds)?,
+                Kind::Stage => {
+                    self.second(&message, fds)?;
+                    settled(&self.identity)?;
+                }
                 Kind::RootReady => {
-                    root_ready(&self.identity)?;
+                    root_ready(&self.identity, self.pidfd.as_fd())?;
                     self.channel.send(&Message::plain(Kind::HooksDone), &[])?;
                 }
                 Kind::Console => self.console = fds.into_iter().next(),
@@ -204,6 +208,14 @@ impl Session {
                 _ => return Err(unexpected(&message)),
             }
         }
+    }
+
+    /// Tells a child that waits at the gate that it will be found again. Until then our end would be its end.
+    ///
+    /// # Errors
+    /// The child is gone.
+    pub(crate) fn keep(&self) -> Result<()> {
+        self.channel.send(&Message::plain(Kind::Go), &[])
     }
 
     /// Lets a child that waits at `Hold` go on and listens until it has executed its program.
@@ -250,7 +262,11 @@ impl Session {
 
     fn second(&mut self, message: &Message, fds: Vec<OwnedFd>) -> Result<()> {
         let pidfd = fds.into_iter().next().ok_or_else(|| unexpected(message))?;
-        let pid = process::pid_of(pidfd.as_fd())?;
+        // A short program may have ended by now, and the host's own reaper may have been there: then only the first process still knows
+        // the number, in the same pid namespace as ours.
+        let [a, b, c, d, ..] = message.detail;
+        let told = i32::from_ne_bytes([a, b, c, d]);
+        let pid = process::pid_of(pidfd.as_fd())?.unwrap_or(told);
         let stage = std::mem::replace(&mut self.pidfd, pidfd);
         self.identity = Identity::of(pid, self.pidfd.as_fd())?;
         // The first process has nothing left to do but to end; reaped so that it leaves no zombie in the host's process.

@@ -175,7 +175,7 @@ impl Deref for Lock {
 }
 
 /// No such container.
-pub(super) fn missing() -> Error {
+pub(crate) fn missing() -> Error {
     Error::new(ErrorKind::NotFound, "container does not exist")
         .with_code("container-missing")
         .in_phase(Phase::State)

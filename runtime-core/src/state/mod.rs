@@ -13,7 +13,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use lock::Lock;
+pub(crate) use lock::{Lock, missing};
 pub(crate) use record::{NamespaceRecord, Progress, Record, RecordedHooks, StepRecord};
 pub use status::Status;
 pub(crate) use status::{Observed, observe, observe_locked};

@@ -161,10 +161,12 @@ pub(crate) fn reset_signals() -> Result<(), Fail> {
     sys::unblock_all().at(65, Call::Signal)
 }
 
-/// Part 0 sends `Waiting`, part 1 receives on the gate.
+/// Part 0 sends `Waiting`, part 1 waits for `Go`, then receives on the gate.
 pub(crate) fn gate(w: &mut Walk<'_>, gate: Slot) -> Result<(), Fail> {
     let socket = w.slot(gate)?;
     report::send(w.report, &Message::plain(Kind::Waiting)).at(0, Call::Write)?;
+    // The parent answers when it has written down what finds this process again. Killed before, it takes this process with it.
+    report::expect(w.report, Kind::Go, |_| false).at(1, Call::Recvmsg)?;
     sys::close(w.report);
     w.report = -1;
     for (address, len) in w.forget {
