@@ -225,7 +225,7 @@ fn short(name: &str) -> &str {
 }
 
 /// As root: starts this program again in a mount namespace from which nothing reaches the machine's.
-fn enter_private_mounts() -> std::io::Result<()> {
+pub fn enter_private_mounts() -> std::io::Result<()> {
     const MARK: &str = "CORACLE_TESTS_PRIVATE";
     if !rustix::process::geteuid().is_root() || std::env::var_os(MARK).is_some() {
         return Ok(());
