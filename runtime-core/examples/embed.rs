@@ -1,7 +1,6 @@
 //! Runs one program in a container and shows what it said.
 //!
 //! `embed ID BUNDLE`: the bundle's process must not want a terminal.
-#![allow(clippy::print_stdout, reason = "showing is what it is for")]
 
 #![allow(clippy::print_stdout, reason = "a program for people")]
 

@@ -46,8 +46,15 @@ pub fn begin() {
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) {
+/// Starts a thread, and waits until it has its name and its signal mask.
+pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) {
+    let (begun, begin) = std::sync::mpsc::channel();
+    let run = move || {
+        begun.send(()).expect("somebody waits");
+        run();
+    };
     std::thread::Builder::new().name(name.into()).spawn(run).expect("a thread");
+    begin.recv().expect("it begins");
 }
 
 /// `waitpid(-1)` for ever, as shells, service managers and shims do.

@@ -85,7 +85,7 @@ fn run_one(name: &'static str, case: fn(&World), world: &World) -> bool {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::SeqCst) + 1;
     let (picture, steady) = (host::Picture::take(), host::Steady::take());
-    std::thread::spawn(move || {
+    host::spawn("watchdog", move || {
         std::thread::sleep(WATCHDOG);
         if NUMBER.load(Ordering::SeqCst) == number {
             eprintln!("{name} hangs");

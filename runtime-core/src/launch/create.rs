@@ -103,11 +103,12 @@ fn launch(
     let script = std::mem::take(&mut plan.script);
     let mut session = Session::begin(script, setting, &watch)?;
     record.steps = session.wordings(session.after_gate());
-    // A container without a cgroup can only be found by its init. With one, the intent is enough to kill it.
+    // Should this take long, a container without a cgroup can only be found by its init. With one, the intent is enough to kill it.
     // Runtime-side hooks ask `state` for its pid.
     let asked =
         plan.valid.hooks.iter().any(|h| matches!(h.point, HookPoint::Prestart | HookPoint::CreateRuntime));
-    if (cgroup.is_none() || asked) && !session.has_second_clone() {
+    let told = cgroup.is_none() || asked;
+    if told && !session.has_second_clone() {
         record.init = Some(session.identity().clone());
         watch.step(Phase::State, "record the init", || lock.write_record(record))?;
     }
@@ -117,7 +118,7 @@ fn launch(
             session.until_waiting(
                 &mut |identity| {
                     record.init = Some(identity.clone());
-                    lock.write_record(record)
+                    if told { lock.write_record(record) } else { Ok(()) }
                 },
                 &mut |identity, init| runtime_hooks(runtime, &plan, identity, init),
             )
