@@ -47,6 +47,7 @@ struct Choices {
     at_once: bool,
     no_new_keyring: bool,
     pipes: bool,
+    own_process: bool,
     preserve: u32,
 }
 
@@ -62,6 +63,7 @@ impl Choices {
                 "no_pivot" => choices.no_pivot = value.as_bool().unwrap(),
                 "at_once" => choices.at_once = value.as_bool().unwrap(),
                 "no_new_keyring" => choices.no_new_keyring = value.as_bool().unwrap(),
+                "own_process" => choices.own_process = value.as_bool().unwrap(),
                 "pipes" => choices.pipes = value.as_bool().unwrap(),
                 "preserve_fds" => choices.preserve = value.as_u64().unwrap().try_into().unwrap(),
                 other => panic!("{}: unknown choice {other}", path.display()),
@@ -78,7 +80,8 @@ fn plan(name: &str, config: &[u8], facts: Facts, choices: &Choices) -> Result<St
         (_, true) => Stdio::Pipes,
         _ => Stdio::Inherit,
     };
-    let runtime = Runtime::builder().root("/run/coracle").facts(facts).build()?;
+    let runtime =
+        Runtime::builder().root("/run/coracle").facts(facts).own_process(choices.own_process).build()?;
     let bundle = Bundle::from_spec(spec, Path::new("/bundles").join(name))?;
     let create = runtime
         .create(&name.parse()?, bundle)
