@@ -1,0 +1,326 @@
+//! Whole commands of several runtimes, interleaved on the same bundles.
+//!
+//! `process [--rounds N] [--payload FILE] [--only spec|docker] [NAME=]PATH...`: for each bundle and round every runtime in another
+//! order: `run`, then `create`, `state`, `start`, `exec`, `kill`, `delete` of one container. Prints a table of medians with the share
+//! of crun (or the first runtime). With `--payload`, the static test program, each runtime first runs it in the measured
+//! configuration, and what it sees has to be the same everywhere: equal work.
+//!
+//! Needs root and a cgroup2 mount at `/sys/fs/cgroup`. Everything lies in a temporary directory that is removed.
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::indexing_slicing,
+    reason = "a program for the command line that prints a table"
+)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use coracle_benches::measure::{Runtime, peak_of, private_memory, reap};
+use coracle_benches::table::Samples;
+use coracle_benches::{default_config, docker_config, with_program};
+use serde_json::{Value, json};
+
+/// Code of `exit(0)` and of an endless `pause()`, and the machine's number in an ELF header.
+const CODE: (u16, &[u8], &[u8]) = if cfg!(target_arch = "aarch64") {
+    (
+        183,
+        &[0x00, 0x00, 0x80, 0xd2, 0xc8, 0x0b, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4],
+        // ppoll(0, 0, 0, 0): there is no pause.
+        &[
+            0x00, 0x00, 0x80, 0xd2, 0x01, 0x00, 0x80, 0xd2, 0x02, 0x00, 0x80, 0xd2, 0x03, 0x00, 0x80, 0xd2,
+            0x28, 0x09, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4, 0xfa, 0xff, 0xff, 0x17,
+        ],
+    )
+} else {
+    (
+        62,
+        &[0x31, 0xff, 0xb8, 0xe7, 0x00, 0x00, 0x00, 0x0f, 0x05],
+        &[0xb8, 0x22, 0x00, 0x00, 0x00, 0x0f, 0x05, 0xeb, 0xf7],
+    )
+};
+
+/// The smallest static program: one segment, no library, nothing to page in.
+fn program(code: &[u8]) -> Vec<u8> {
+    const BASE: u64 = 0x40_0000;
+    const HEADERS: u64 = 64 + 56;
+    let len = HEADERS + code.len() as u64;
+    let mut out = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    for half in [2_u16, CODE.0] {
+        out.extend(half.to_le_bytes());
+    }
+    out.extend(1_u32.to_le_bytes());
+    for word in [BASE + HEADERS, 64, 0] {
+        out.extend(word.to_le_bytes());
+    }
+    out.extend(0_u32.to_le_bytes());
+    for half in [64_u16, 56, 1, 0, 0, 0] {
+        out.extend(half.to_le_bytes());
+    }
+    out.extend(1_u32.to_le_bytes());
+    out.extend(5_u32.to_le_bytes());
+    for word in [0, BASE, BASE, len, len, 0x1000] {
+        out.extend(word.to_le_bytes());
+    }
+    out.extend(code);
+    out
+}
+
+/// xorshift64*: an order for each round.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        usize::try_from(self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33).unwrap_or(0) % end
+    }
+
+    fn order<'r>(&mut self, runtimes: &'r [Runtime]) -> Vec<&'r Runtime> {
+        let mut out: Vec<&Runtime> = runtimes.iter().collect();
+        for at in (1..out.len()).rev() {
+            out.swap(at, self.below(at + 1));
+        }
+        out
+    }
+}
+
+/// Bundles in a temporary directory; removed when dropped.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("rm").arg("-rf").arg(&self.0).status();
+        let _ = fs::remove_dir(format!("/sys/fs/cgroup{}", cgroup()));
+    }
+}
+
+fn cgroup() -> String {
+    format!("/coracle-bench-{}", std::process::id())
+}
+
+impl Scratch {
+    fn new(payload: Option<&Path>) -> std::io::Result<Self> {
+        let scratch = Self(std::env::temp_dir().join(format!("coracle-bench-{}", std::process::id())));
+        let rootfs = scratch.0.join("rootfs");
+        for folder in ["bin", "dev", "proc", "sys", "etc", "tmp"] {
+            fs::create_dir_all(rootfs.join(folder))?;
+        }
+        for (name, code) in [("true", CODE.1), ("pause", CODE.2)] {
+            fs::write(rootfs.join("bin").join(name), program(code))?;
+            fs::set_permissions(rootfs.join("bin").join(name), fs::Permissions::from_mode(0o755))?;
+        }
+        if let Some(payload) = payload {
+            fs::copy(payload, rootfs.join("bin/payload"))?;
+        }
+        for (config, document) in [("spec", default_config()), ("docker", docker_config())] {
+            for name in ["true", "pause", "payload"] {
+                let bundle = scratch.bundle(config, name);
+                fs::create_dir_all(&bundle)?;
+                let place = format!("{}/{config}-{name}", cgroup());
+                let mut document = with_program(document.clone(), &format!("/bin/{name}"), &place);
+                document["root"]["path"] = json!(rootfs);
+                if name == "payload" {
+                    document["process"]["args"] = json!(["/bin/payload", "report"]);
+                }
+                fs::write(bundle.join("config.json"), document.to_string())?;
+            }
+        }
+        Ok(scratch)
+    }
+
+    fn bundle(&self, config: &str, name: &str) -> PathBuf {
+        self.0.join(format!("{config}-{name}"))
+    }
+}
+
+struct Options {
+    rounds: usize,
+    payload: Option<PathBuf>,
+    configs: Vec<&'static str>,
+    runtimes: Vec<String>,
+}
+
+fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
+    let mut out =
+        Options { rounds: 60, payload: None, configs: vec!["spec", "docker"], runtimes: Vec::new() };
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or(format!("{arg} needs a value"));
+        match arg.as_str() {
+            "--rounds" => out.rounds = value()?.parse().map_err(|_| "--rounds needs a number")?,
+            "--payload" => out.payload = Some(value()?.into()),
+            "--only" => {
+                let only = value()?;
+                out.configs.retain(|config| *config == only);
+            }
+            _ => out.runtimes.push(arg),
+        }
+    }
+    if out.runtimes.is_empty() || out.configs.is_empty() {
+        return Err(
+            "usage: process [--rounds N] [--payload FILE] [--only spec|docker] [NAME=]PATH...".to_owned()
+        );
+    }
+    Ok(out)
+}
+
+/// One container's life, command by command.
+fn life(rt: &Runtime, config: &str, bundle: &str, add: &mut dyn FnMut(String, f64)) -> Result<(), String> {
+    let id = "bench";
+    let mut step = |name: &str, args: &[&str]| -> Result<(), String> {
+        let took = rt.time(args)?;
+        add(format!("{name} ({config}), µs"), took);
+        Ok(())
+    };
+    step("create", &["create", "--bundle", bundle, id])?;
+    step("state", &["state", id])?;
+    step("start", &["start", id])?;
+    step("exec", &["exec", id, "/bin/true"])?;
+    step("kill", &["kill", id, "KILL"])?;
+    reap()?;
+    step("delete", &["delete", id])
+}
+
+fn run(rt: &Runtime, bundle: &str) -> Result<f64, String> {
+    let took = rt.time(&["run", "--bundle", bundle, "bench"])?;
+    reap()?;
+    Ok(took)
+}
+
+/// Memory: of a waiting container, and at most while commands run.
+fn memory(rt: &Runtime, scratch: &Scratch, config: &str, samples: &mut Samples) -> Result<(), String> {
+    let pause = scratch.bundle(config, "pause");
+    let pause = pause.to_string_lossy();
+    for _ in 0..5 {
+        rt.time(&["create", "--bundle", &pause, "bench"])?;
+        let state: Value =
+            serde_json::from_str(&rt.output(&["state", "bench"])?).map_err(|e| e.to_string())?;
+        if let Some(kib) = state["pid"].as_i64().and_then(private_memory) {
+            samples.add(&format!("waiting container, private ({config}), KiB"), &rt.name, kib);
+        }
+        rt.time(&["delete", "--force", "bench"])?;
+        reap()?;
+        let bundle = scratch.bundle(config, "true");
+        let peak = rt.peak(&["run", "--bundle", &bundle.to_string_lossy(), "bench"])?;
+        samples.add(&format!("run, peak resident ({config}), KiB"), &rt.name, peak);
+        reap()?;
+    }
+    Ok(())
+}
+
+/// What the payload sees that is the filter's, the credentials', the mounts' and the devices' work.
+fn work(report: &Value) -> Value {
+    let mut out = json!({});
+    for key in
+        ["capabilities", "noNewPrivileges", "no_new_privs", "seccomp", "limits", "hostname", "uid", "gid"]
+    {
+        out[key] = report[key].clone();
+    }
+    let mounts = report["mounts"].as_array().cloned().unwrap_or_default();
+    let mut targets: Vec<String> = mounts
+        .iter()
+        .filter_map(|mount| Some(format!("{} {}", mount["target"].as_str()?, mount["type"].as_str()?)))
+        .collect();
+    targets.sort();
+    out["mounts"] = json!(targets);
+    out
+}
+
+fn equal_work(runtimes: &[Runtime], scratch: &Scratch, config: &str) -> Result<(), String> {
+    let bundle = scratch.bundle(config, "payload");
+    let mut first: Option<(String, Value)> = None;
+    for rt in runtimes {
+        let text = rt.output(&["run", "--bundle", &bundle.to_string_lossy(), "bench"])?;
+        reap()?;
+        let report =
+            serde_json::from_str(&text).map_err(|e| format!("{}: no report: {e}: {text}", rt.name))?;
+        let seen = work(&report);
+        match &first {
+            None => first = Some((rt.name.clone(), seen)),
+            Some((name, other)) if *other != seen => {
+                return Err(format!("unequal work ({config}): {name} {other}\n{} {seen}", rt.name));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn measure(options: &Options) -> Result<String, String> {
+    let scratch = Scratch::new(options.payload.as_deref()).map_err(|e| e.to_string())?;
+    let runtimes: Vec<Runtime> =
+        options.runtimes.iter().map(|text| Runtime::parse(text, &scratch.0)).collect::<Result<_, _>>()?;
+    let mut samples = Samples::default();
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    for config in &options.configs {
+        let (quick, long) = (scratch.bundle(config, "true"), scratch.bundle(config, "pause"));
+        let (quick, long) = (quick.to_string_lossy(), long.to_string_lossy());
+        for _ in 0..5 {
+            for rt in random.order(&runtimes) {
+                rt.forget_files();
+                samples.add(&format!("first run, files cold ({config}), µs"), &rt.name, run(rt, &quick)?);
+            }
+        }
+        if options.payload.is_some() {
+            equal_work(&runtimes, &scratch, config)?;
+        }
+        // Two rounds that do not count.
+        for round in 0..options.rounds + 2 {
+            for rt in random.order(&runtimes) {
+                let mut add = |row: String, value: f64| {
+                    if round >= 2 {
+                        samples.add(&row, &rt.name, value);
+                    }
+                };
+                for _ in 0..3 {
+                    add(format!("run ({config}), µs"), run(rt, &quick)?);
+                }
+                life(rt, config, &long, &mut add)?;
+            }
+        }
+        for rt in &runtimes {
+            memory(rt, &scratch, config, &mut samples)?;
+        }
+    }
+    for rt in &runtimes {
+        let size = fs::metadata(&rt.path).map_err(|e| e.to_string())?.len();
+        samples.add("program, KiB", &rt.name, size as f64 / 1024.0);
+    }
+    let names: Vec<String> = runtimes.iter().map(|rt| rt.name.clone()).collect();
+    let baseline = names.iter().find(|name| *name == "crun").unwrap_or(&names[0]);
+    Ok(samples.table(&names, baseline))
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.first().is_some_and(|first| first == "peak") {
+        return match peak_of(&args[1..]) {
+            Ok(kib) => {
+                println!("{kib}");
+                ExitCode::SUCCESS
+            }
+            Err(e) => {
+                eprintln!("{e}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    if let Err(e) = rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1)) {
+        eprintln!("cannot wait for containers: {e}");
+        return ExitCode::FAILURE;
+    }
+    match options(args.into_iter()).and_then(|options| measure(&options)) {
+        Ok(table) => {
+            print!("{table}");
+            ExitCode::SUCCESS
+        }
+        Err(e) => {
+            eprintln!("{e}");
+            ExitCode::FAILURE
+        }
+    }
+}
