@@ -319,7 +319,9 @@ fn exec_is_limited(t: &T) {
     let container = Container::new(t, &mut bundle);
     container.ready();
     let seen = container.exec(&["/payload", "fork-bomb", "50"]).expect(0).json();
-    assert_eq!(seen, json!({"forks": 8, "errno": 11}), "the container's process counts too");
+    // The container's process counts too, and one that helps it into the namespaces may not be reaped yet.
+    assert!([7, 8].contains(&seen["forks"].as_i64().unwrap()), "{seen}");
+    assert_eq!(seen["errno"], 11);
     container.end();
 }
 

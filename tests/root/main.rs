@@ -9,10 +9,13 @@
 )]
 #![forbid(unsafe_code)]
 
+mod broken;
 mod cgroups;
+mod contract;
 mod devices;
 mod exec;
 mod hooks;
+mod leftovers;
 mod lifecycle;
 mod mounts;
 mod namespaces;
@@ -21,7 +24,7 @@ mod seccomp;
 mod terminal;
 
 fn main() -> std::process::ExitCode {
-    let suites = [
+    coracle_tests::harness::main(&[
         lifecycle::CASES,
         exec::CASES,
         process::CASES,
@@ -32,6 +35,8 @@ fn main() -> std::process::ExitCode {
         seccomp::CASES,
         hooks::CASES,
         terminal::CASES,
-    ];
-    coracle_tests::harness::main(&suites)
+        contract::CASES,
+        broken::CASES,
+        leftovers::ALONE,
+    ])
 }

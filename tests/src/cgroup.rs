@@ -101,11 +101,16 @@ pub fn directory(controller: &str, path: &str) -> Option<PathBuf> {
     }
 }
 
-/// Every directory with the prefix of this run, in all hierarchies, deepest last.
+/// Every directory below the parent of this run, in all hierarchies, deepest last. The parent itself does not count:
+/// runtimes differ in whether they remove a parent that they made.
 pub fn own_directories() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for one in hierarchies() {
-        collect(&one.mount.join(parent().trim_start_matches('/')), &mut found);
+        let top = one.mount.join(parent().trim_start_matches('/'));
+        let mut below = BTreeSet::new();
+        collect(&top, &mut below);
+        below.remove(&top.display().to_string());
+        found.extend(below);
     }
     found
 }
