@@ -31,17 +31,34 @@ impl CgroupPlan {
     /// The call that failed, with the pointer of the line that asked for it. A directory that exists is an error if it
     /// has processes, is frozen, or was not named by the configuration.
     pub fn make(&self) -> Result<Cgroup> {
+        let mut group = self.make_unguarded()?;
+        match self.guard(&mut group) {
+            Ok(()) => Ok(group),
+            Err(error) => Err(undo(group, error)),
+        }
+    }
+
+    /// The same without the device rules: for a caller who makes [`CgroupPlan::guard`] before anything of the container runs in it.
+    ///
+    /// # Errors
+    /// As [`CgroupPlan::make`].
+    pub(crate) fn make_unguarded(&self) -> Result<Cgroup> {
         let mut group = Cgroup::default();
         match self.make_into(&mut group) {
             Ok(()) => Ok(group),
-            Err(error) => {
-                let made = group.record();
-                // Its descriptors may be the last that this process can have, and removing takes some.
-                drop(group);
-                // The first error is the one to tell; what cannot be removed is empty and harmless.
-                drop(made.remove());
-                Err(error)
-            }
+            Err(error) => Err(undo(group, error)),
+        }
+    }
+
+    /// Enforces the device rules on the processes that are in it and will be.
+    ///
+    /// # Errors
+    /// The call that failed.
+    pub(crate) fn guard(&self, group: &mut Cgroup) -> Result<()> {
+        match &self.devices {
+            DevicesPlan::Unrestricted | DevicesPlan::NodesBoundIn => Ok(()),
+            DevicesPlan::Lines { hierarchy, lines } => write_lines(group, hierarchy, lines),
+            DevicesPlan::Program { program, .. } => group.attach(program),
         }
     }
 
@@ -61,13 +78,17 @@ impl CgroupPlan {
                 }
             }
         }
-        group.set(&self.writes)?;
-        match &self.devices {
-            DevicesPlan::Unrestricted | DevicesPlan::NodesBoundIn => Ok(()),
-            DevicesPlan::Lines { hierarchy, lines } => write_lines(group, hierarchy, lines),
-            DevicesPlan::Program { program, .. } => group.attach(program),
-        }
+        group.set(&self.writes)
     }
+}
+
+/// Removes what was made. The first error is the one to tell; what cannot be removed is empty and harmless.
+fn undo(group: Cgroup, error: CgroupError) -> CgroupError {
+    let made = group.record();
+    // Its descriptors may be the last that this process can have, and removing takes some.
+    drop(group);
+    drop(made.remove());
+    error
 }
 
 /// Makes the directory and those above it that are missing; `made` lists the latter from the top. The answer says

@@ -68,12 +68,12 @@ fn launch(
     made: &mut Option<Cgroup>,
 ) -> Result<(OwnedFd, crate::stdio::Io)> {
     let watch = runtime.watch();
-    watch.step(Phase::State, "write the intent", || lock.write_record(record))?;
     let network = plan.network.map(|_| Making::begin()).transpose()?;
+    watch.step(Phase::State, "write the intent", || lock.write_record(record))?;
     let mut streams = stdio.open()?;
-    let cgroup = watch.step(Phase::Cgroup, "make the cgroup", || plan.cgroup.make().map_err(Error::from))?;
-    record.cgroup = Some(cgroup.record());
-    let cgroup = &*made.insert(cgroup);
+    let cgroup =
+        watch.step(Phase::Cgroup, "make the cgroup", || plan.cgroup.make_unguarded().map_err(Error::from))?;
+    let cgroup = made.insert(cgroup);
 
     let mut slots = streams.take(plan.streams);
     slots.extend(plan.joins.iter().copied().zip(cgroup.joins()?));
@@ -103,6 +103,12 @@ fn launch(
     let script = std::mem::take(&mut plan.script);
     let mut session = Session::begin(script, setting, &watch)?;
     record.steps = session.wordings(session.after_gate());
+    // While the child mounts: loading the device program takes as long as making the rest of the cgroup, and nothing of the container runs
+    // before the record is written.
+    watch
+        .step(Phase::Cgroup, "enforce the device rules", || plan.cgroup.guard(cgroup).map_err(Error::from))?;
+    let cgroup = &*cgroup;
+    record.cgroup = Some(cgroup.record());
     // Should this take long, a container without a cgroup can only be found by its init. With one, the intent is enough to kill it.
     // Runtime-side hooks ask `state` for its pid.
     let asked =
