@@ -31,8 +31,13 @@ const COMMANDS: &[Command] = &[
     ("no-panic", "", "prove that no call of the child half can panic", link::no_panic),
     ("aarch64", "", "check and link for aarch64-unknown-linux-musl", link::aarch64),
     ("deny", "", "licences, sources and duplicates of the dependencies", check::deny),
-    ("fuzz-smoke", "[SECONDS]", "run every fuzz target for a short time", scripts::fuzz_smoke),
-    ("bench", "[ARG...]", "run the benchmarks", scripts::bench),
+    ("fuzz-smoke", "[SECONDS [TARGET...]]", "every fuzz target for some seconds (10)", scripts::fuzz_smoke),
+    (
+        "bench",
+        "[RUNTIME...]",
+        "the pure half by criterion; with other runtimes, whole commands beside them",
+        scripts::bench,
+    ),
     (
         "vm",
         "[OPTION...] [-- COMMAND]",

@@ -1,6 +1,6 @@
 //! Long jobs that are shell at heart: the scripts lie beside this program.
 
-use crate::run::{self, Count, Outcome, Scratch, built, cargo, say};
+use crate::run::{self, Count, Outcome, Scratch, built, cargo};
 use crate::{setup, suites};
 
 /// How long the suites may take in the machine, in seconds.
@@ -60,19 +60,37 @@ pub fn containerd(_: &[String]) -> Outcome {
     run::run(&mut run::program(run::root().join("xtask/containerd"), [built("coracle")]))
 }
 
-/// `bench`: criterion's benches.
+/// `bench`: criterion's benches; with the paths of other runtimes, whole commands of all of them, interleaved.
 ///
 /// # Errors
 /// A bench fails.
 pub fn bench(args: &[String]) -> Outcome {
-    run::run(cargo(["bench", "-p", "coracle-benches"]).args(args))
+    if args.is_empty() {
+        return run::run(&mut cargo(["bench", "-p", "coracle-benches"]));
+    }
+    suites::build()?;
+    let mut process =
+        cargo(["run", "--quiet", "--release", "-p", "coracle-benches", "--bin", "process", "--"]);
+    process.arg("--payload").arg(built("coracle-payload")).args(args);
+    run::run(process.arg(built("coracle")))
 }
 
-/// `fuzz-smoke`: every target for some seconds.
+/// `fuzz-smoke`: every target on its seeds and on mutations of them, for some seconds each. It needs no nightly.
 ///
 /// # Errors
-/// A target finds something.
-pub fn fuzz_smoke(_: &[String]) -> Outcome {
-    say("no fuzz targets yet");
-    Ok(())
+/// A promise is broken; the input is written down.
+pub fn fuzz_smoke(args: &[String]) -> Outcome {
+    let words = [
+        "run",
+        "--quiet",
+        "--locked",
+        "--release",
+        "--manifest-path",
+        "fuzz/Cargo.toml",
+        "--bin",
+        "smoke",
+        "--",
+    ];
+    let seconds = if args.is_empty() { &["10".to_owned()] } else { args };
+    run::run(cargo(words).args(seconds))
 }
