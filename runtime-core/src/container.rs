@@ -213,7 +213,17 @@ impl Container {
     /// [`ErrorKind::WrongState`] when it does not wait to be started; what init reports ([`ErrorKind::Exec`], [`ErrorKind::Hook`]); a
     /// failed poststart hook, after which the container is gone.
     pub fn start(&self) -> Result<()> {
-        let lock = self.lock()?;
+        self.pass_the_gate().inspect_err(|_| self.reap())?;
+        self.started().or_else(|error| {
+            // runtime.md, "Lifecycle", 9: the container is stopped, and the lifecycle goes on at its end.
+            self.kill(true)?;
+            Err(error)
+        })
+    }
+
+    /// Under the lock, which is given back before the hooks: one that hangs must not keep anybody from deleting the container.
+    fn pass_the_gate(&self) -> Result<()> {
+        let _lock = self.lock()?;
         let seen = self.observe()?;
         let refuse = |text: String| {
             Err(Error::new(ErrorKind::WrongState, text).in_phase(Phase::Gate).with_code("not-created"))
@@ -228,28 +238,33 @@ impl Container {
         let mut report = Gate::start(self.dir.as_fd())?;
         let deadline = Instant::now().checked_add(TAKEN).unwrap_or_else(Instant::now);
         report.taken(self.dir.as_fd(), init.as_fd(), deadline)?;
-        match report.outcome(init.as_fd(), identity)? {
-            Outcome::Executed => {}
+        let outcome = report.outcome(init.as_fd(), identity)?;
+        if outcome != Outcome::Executed {
+            // It ends next; who hears of the failure finds it stopped.
+            process::wait_exit(init.as_fd(), Instant::now().checked_add(DYING))?;
+        }
+        match outcome {
+            Outcome::Executed => Ok(()),
             Outcome::Failed(message) => {
                 let program = self.record.process.as_ref().and_then(|p| p.args.first());
                 let program = program.map_or("", String::as_str);
-                return Err(explain::failure(&message, self.record.step(message.step), program));
+                Err(explain::failure(&message, self.record.step(message.step), program))
             }
-            Outcome::Died => {
-                return Err(Error::new(
-                    ErrorKind::Kernel,
-                    "start the container: its init was killed before the program ran",
-                )
-                .with_code("init-died"));
-            }
+            Outcome::Died => Err(Error::new(
+                ErrorKind::Kernel,
+                "start the container: its init was killed before the program ran",
+            )
+            .with_code("init-died")),
         }
-        // A hook that hangs must not keep anybody from deleting the container.
-        drop(lock);
-        self.started().or_else(|error| {
-            // runtime.md, "Lifecycle", 9: the container is stopped, and the lifecycle goes on at its end.
-            self.kill(true)?;
-            Err(error)
-        })
+    }
+
+    /// Reaps an init that has ended, when it is a child of this process. One that never executed a program has no exit signal, and the
+    /// host's own reaper does not find it.
+    fn reap(&self) {
+        if let Ok(Some(pidfd)) = self.pidfd() {
+            // Nothing is lost when it cannot be reaped now: it is found as ended all the same.
+            let _ = process::exit_status(pidfd.as_fd(), Duration::ZERO);
+        }
     }
 
     /// Runs what follows the start of the program.
@@ -387,7 +402,8 @@ impl Container {
             // Killed before the lock is taken: a hook that hangs in `create` or `start` holds it.
             self.kill(false)?;
         }
-        let lock = self.lock()?;
+        // Not there any more: somebody else has deleted it, and its init is still our child.
+        let lock = self.lock().inspect_err(|_| self.reap())?;
         let fresh = Self { cgroup: OnceLock::new(), ..Self::read(&self.runtime, self.dir.clone())? };
         let seen = observe_locked(&lock, Some(&fresh.record), |_| fresh.is_frozen())?;
         if delete == Delete::Stopped && seen.status != Status::Stopped {

@@ -111,10 +111,9 @@ impl Identity {
         Ok(same.then_some(pidfd))
     }
 
-    /// Whether an ended process that was not reaped yet had never called execve. `false` also when nothing is known of it any
-    /// more.
+    /// Whether a process that was not reaped yet has never called execve. `false` also when nothing is known of it any more.
     pub(crate) fn never_executed(&self) -> bool {
-        // PF_FORKNOEXEC: set by fork, cleared by execve, and still shown for a zombie.
+        // PF_FORKNOEXEC: set by fork, cleared by execve before it closes anything, and still shown for a zombie.
         const FORKNOEXEC: u64 = 0x40;
         let flags = stat_field(self.pid, 9).ok().flatten();
         flags.is_some_and(|bits| bits & FORKNOEXEC != 0) && matches!(self.open(), Ok(Some(_)))

@@ -2,7 +2,7 @@
 
 use crate::host::REAPING;
 use crate::world::World;
-use coracle::{Delete, Stdio};
+use coracle::{Delete, ErrorKind, Stdio};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, ExitStatus};
@@ -50,8 +50,12 @@ pub fn play(words: &[String]) -> ExitCode {
         ["delete", dir, id] => {
             let world = World::at(Path::new(dir));
             let container = world.runtime.open(&id.parse().expect("a name")).expect("a container");
-            container.delete(Delete::Force).expect("it can be removed");
-            ExitCode::SUCCESS
+            match container.delete(Delete::Force) {
+                Ok(_) => ExitCode::SUCCESS,
+                // Its creator undid everything when its init was killed.
+                Err(error) if error.kind() == ErrorKind::NotFound => ExitCode::SUCCESS,
+                Err(error) => panic!("{}", error.report()),
+            }
         }
         // Creates a container, says so, and stays.
         ["create", dir, id, rest @ ..] => {

@@ -14,7 +14,7 @@
 
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::launch::channel::{Channel, Event, send_on};
-use crate::process::{Identity, has_exited};
+use crate::process::Identity;
 use coracle_init::wire::{Kind, Message};
 use rustix::fs::{AtFlags, Mode, fchmod, statat, unlinkat};
 use rustix::io::Errno;
@@ -148,10 +148,9 @@ impl Report {
         match self.channel.recv(None, Some(init)).map_err(|e| e.in_phase(Phase::Gate))? {
             Event::Message { message, .. } if message.kind == Kind::Failed => Ok(Outcome::Failed(message)),
             Event::Message { message, .. } => Err(unexpected(&message)),
-            // A program may end before we look: only one that never was executed died on the way.
-            Event::HangUp | Event::Exited if has_exited(init)? && identity.never_executed() => {
-                Ok(Outcome::Died)
-            }
+            // A program may end before we look: only one that never was executed died on the way. It has closed its files and is no zombie
+            // yet, or it is one.
+            Event::HangUp | Event::Exited if identity.never_executed() => Ok(Outcome::Died),
             Event::HangUp | Event::Exited => Ok(Outcome::Executed),
         }
     }

@@ -249,7 +249,8 @@ impl Session {
 
     /// The report channel is closed: the program was executed, or the child died on the way.
     fn ended(&self) -> Result<()> {
-        if process::has_exited(self.pidfd.as_fd())? && self.identity.never_executed() {
+        // A process that is killed closes its files before it is a zombie.
+        if self.identity.never_executed() {
             return Err(Error::new(
                 ErrorKind::Kernel,
                 "start the container: its init was killed before the program ran",
