@@ -76,6 +76,28 @@ fn help_and_version_go_to_standard_output() {
     }
 }
 
+/// All help texts, one after the other; a changed table shows here as a person will see it. `UPDATE=1` writes the file anew.
+#[test]
+fn help_texts_are_as_recorded() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/help.txt");
+    let help = coracle(&["help"]);
+    let mut all = text(&help.stdout).replacen(env!("CARGO_PKG_VERSION"), "VERSION", 1);
+    let commands = all.clone();
+    let commands =
+        commands.lines().skip_while(|line| *line != "commands:").skip(1).take_while(|line| !line.is_empty());
+    for name in commands.filter_map(|line| line.split_whitespace().next()) {
+        all += &format!("\n==== {name}\n{}", text(&coracle(&["help", name]).stdout));
+    }
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&path, &all).expect("written");
+    }
+    assert!(
+        fs::read_to_string(&path).expect("read") == all,
+        "help texts differ from {}:\n{all}",
+        path.display()
+    );
+}
+
 #[test]
 fn usage_errors_end_with_1_and_one_line() {
     assert_eq!(failure(&coracle(&["bogus"]), 1), "unknown command \"bogus\"; see: coracle help");
