@@ -168,6 +168,27 @@ pub mod tests {
         assert!(cooked(&slave));
     }
 
+    /// In a process of its own, for it panics. With `panic = "abort"` nothing is dropped, so nothing is here either.
+    #[test]
+    fn a_panic_restores_the_terminal() {
+        if std::env::var_os("CORACLE_TEST_PANIC").is_some() {
+            let mut host = Host::of(rustix::stdio::stdin()).expect("a terminal");
+            host.make_raw().expect("raw");
+            assert!(!cooked(&rustix::io::dup(rustix::stdio::stdin()).expect("dup")));
+            std::mem::forget(host);
+            panic!("on purpose");
+        }
+        let (_master, slave) = pty();
+        let run = std::process::Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "tty::tests::a_panic_restores_the_terminal", "--nocapture"])
+            .env("CORACLE_TEST_PANIC", "1")
+            .stdin(slave.try_clone().expect("dup"))
+            .output()
+            .expect("runs");
+        assert!(String::from_utf8_lossy(&run.stderr).contains("on purpose"), "{run:?}");
+        assert!(cooked(&slave));
+    }
+
     #[test]
     fn a_pipe_is_no_terminal() {
         let (reader, writer) = std::io::pipe().expect("a pipe");
