@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug)]
 pub struct Bundle {
     directory: PathBuf,
-    spec: Spec,
+    spec: Box<Spec>,
 }
 
 impl Bundle {
@@ -33,7 +33,7 @@ impl Bundle {
             })?;
         let spec = spec::read_config(fd.as_fd())
             .map_err(|e| Error::from(e).with_path(directory.join("config.json")))?;
-        Ok(Self { directory, spec })
+        Ok(Self { directory, spec: Box::new(spec) })
     }
 
     /// A bundle from memory. `directory` is where relative paths of the configuration start, and what `state` shows as the bundle; no
@@ -47,7 +47,7 @@ impl Bundle {
             return Err(Error::new(ErrorKind::Usage, "the directory of a bundle must be absolute")
                 .with_path(directory));
         }
-        Ok(Self { directory, spec })
+        Ok(Self { directory, spec: Box::new(spec) })
     }
 
     /// The bundle directory, absolute.
@@ -62,7 +62,7 @@ impl Bundle {
         &self.spec
     }
 
-    pub(crate) fn into_parts(self) -> (PathBuf, Spec) {
+    pub(crate) fn into_parts(self) -> (PathBuf, Box<Spec>) {
         (self.directory, self.spec)
     }
 }

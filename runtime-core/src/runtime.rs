@@ -260,7 +260,7 @@ impl Create {
         let watch = self.runtime.watch();
         let (directory, spec) = self.bundle.into_parts();
         let valid: ValidSpec = watch.step(Phase::Validate, "validate", || {
-            validate(spec).map_err(|violations| {
+            validate(*spec).map_err(|violations| {
                 violations_error(violations)
                     .unwrap_or_else(|| Error::new(ErrorKind::InvalidSpec, "the configuration is not valid"))
             })
@@ -271,7 +271,7 @@ impl Create {
         self.stdio.check(valid.process.terminal)?;
         let facts = self.runtime.facts()?;
         let plan = watch.step(Phase::Plan, "plan", || {
-            create::plan(self.id.as_str(), &directory, valid, facts, &self.choices)
+            create::plan(self.id.as_str(), &directory, valid, facts, &self.choices).map(Box::new)
         })?;
         Ok(CreatePlan {
             id: self.id,
@@ -292,7 +292,8 @@ pub struct CreatePlan {
     stdio: Stdio,
     choices: create::Choices,
     rootless: bool,
-    plan: ContainerPlan,
+    /// Boxed: it is large, and every move of it would stay on the stack of the waiting child.
+    plan: Box<ContainerPlan>,
 }
 
 /// A container that was created, and the caller's ends of its streams.

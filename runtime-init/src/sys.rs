@@ -369,7 +369,7 @@ pub(crate) fn forget(address: usize, len: usize) -> Result<(), Errno> {
 /// thread, so this is the main stack, and the kernel keeps a gap of a mebibyte below that.
 pub(crate) fn forget_stack() {
     /// Far below everything that this call and the ones it makes still use.
-    const IN_USE: usize = 16 * 1024;
+    const IN_USE: usize = 4 * 1024;
     const DEEPEST: usize = 512 * 1024;
     const PAGE: usize = 4096;
     let here = 0_u8;

@@ -36,7 +36,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 pub(crate) fn create(
     runtime: &Runtime,
     id: &ContainerId,
-    plan: ContainerPlan,
+    plan: Box<ContainerPlan>,
     stdio: Stdio,
     choices: Choices,
     rootless: bool,
@@ -62,7 +62,7 @@ pub(crate) fn create(
 fn launch(
     runtime: &Runtime,
     lock: &Lock,
-    mut plan: ContainerPlan,
+    mut plan: Box<ContainerPlan>,
     stdio: Stdio,
     record: &mut ContainerRecord,
     made: &mut Option<Cgroup>,
