@@ -170,7 +170,7 @@ fn start(
     script.step("", Phase::Hooks, Step::CloseDescriptors { from_keep: 3, from: 3 });
     script.step("", Phase::Hooks, Step::Exec { argv, env });
     let steps: Vec<_> = script.steps.iter().zip(0_u32..).map(|(p, n)| (n, &p.what)).collect();
-    let arena = script.arena.clone().finish(steps.into_iter(), u32::from(script.slots()), script.words)?;
+    let arena = script.arena.finish(steps.into_iter(), u32::from(script.slots()), script.words)?;
     let fds = [stdin.as_raw_fd(), output.as_raw_fd(), output.as_raw_fd()];
     let mut places = fds.to_vec();
     let mut words = vec![0_usize; usize::try_from(script.words).unwrap_or(0)];

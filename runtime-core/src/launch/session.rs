@@ -91,8 +91,7 @@ impl Session {
         let numbered = script.steps.iter().zip(0_u32..).map(|(planned, n)| (n, &planned.what));
         let numbered: Vec<_> = numbered.collect();
         // A copy, so that it does not lie in what the child gives back.
-        let arena =
-            script.arena.clone().finish(numbered.into_iter(), u32::from(script.slots()), script.words)?;
+        let arena = script.arena.finish(numbered.into_iter(), u32::from(script.slots()), script.words)?;
         let mut slots = vec![-1; usize::from(script.slots())];
         for (slot, fd) in &opened {
             if let Some(place) = slots.get_mut(usize::from(slot.0)) {

@@ -78,33 +78,38 @@ impl Arena {
         &self.bytes
     }
 
-    /// Appends the steps and fills in the header: the finished program.
+    /// The finished program: header, what has been written, steps. One allocation, so that nothing else is left behind by making it.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidSpec`] when it would pass 4 GiB.
     pub(crate) fn finish<'s>(
-        mut self,
+        &self,
         steps: impl ExactSizeIterator<Item = (u32, &'s Step)>,
         slots: u32,
         words: u32,
     ) -> Result<Vec<u8>> {
-        self.align(8);
-        let steps_at = self.offset()?;
-        let count = number(steps.len())?;
-        self.bytes.reserve(steps.len().saturating_mul(STEP_LEN));
+        let steps_at = self.bytes.len().next_multiple_of(8);
+        let total = steps.len().saturating_mul(STEP_LEN).saturating_add(steps_at);
+        let header = Header {
+            total: number(total)?,
+            steps: number(steps.len())?,
+            slots,
+            words,
+            steps_at: number(steps_at)?,
+        };
+        let mut bytes = Vec::with_capacity(total);
+        bytes.extend_from_slice(&header.encode());
+        bytes.extend_from_slice(self.bytes.get(HEADER_LEN..).unwrap_or_default());
+        bytes.resize(steps_at, 0);
         for (plan_step, step) in steps {
             let (op, fields) = step.encode();
-            self.bytes.extend_from_slice(&op.to_ne_bytes());
-            self.bytes.extend_from_slice(&plan_step.to_ne_bytes());
+            bytes.extend_from_slice(&op.to_ne_bytes());
+            bytes.extend_from_slice(&plan_step.to_ne_bytes());
             for field in fields {
-                self.bytes.extend_from_slice(&field.to_ne_bytes());
+                bytes.extend_from_slice(&field.to_ne_bytes());
             }
         }
-        let header = Header { total: self.offset()?, steps: count, slots, words, steps_at }.encode();
-        for (place, byte) in self.bytes.iter_mut().zip(header) {
-            *place = byte;
-        }
-        Ok(self.bytes)
+        Ok(bytes)
     }
 
     fn align(&mut self, to: usize) {
