@@ -431,7 +431,11 @@ impl Container {
     fn kill(&self, wait: bool) -> Result<()> {
         let pidfd = self.pidfd()?;
         if let Some(cgroup) = self.cgroup()? {
-            cgroup.kill_all()?;
+            match cgroup.kill_all() {
+                // Another command that deletes this container was faster.
+                Err(e) if e.is_gone() => {}
+                other => other?,
+            }
         }
         let Some(pidfd) = pidfd else { return Ok(()) };
         process::send_signal(pidfd.as_fd(), libc::SIGKILL)?;
