@@ -10,6 +10,7 @@ use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 /// Stack of the thread; it calls four system calls.
@@ -17,7 +18,10 @@ const STACK: usize = 32 * 1024;
 
 /// A network namespace in the making.
 #[derive(Debug)]
-pub(crate) struct Making(JoinHandle<Result<OwnedFd, Errno>>);
+pub(crate) struct Making {
+    file: Receiver<Result<OwnedFd, Errno>>,
+    thread: JoinHandle<Result<(), Errno>>,
+}
 
 impl Making {
     /// Begins.
@@ -25,19 +29,28 @@ impl Making {
     /// # Errors
     /// When no thread can be started.
     pub(crate) fn begin() -> Result<Self> {
-        std::thread::Builder::new()
+        let (give, file) = sync_channel(1);
+        let thread = std::thread::Builder::new()
             .stack_size(STACK)
-            .spawn(make)
-            .map(Self)
-            .map_err(|e| failed(e.raw_os_error().map_or(Errno::AGAIN, Errno::from_raw_os_error)))
+            .spawn(move || make(&give))
+            .map_err(|e| failed(e.raw_os_error().map_or(Errno::AGAIN, Errno::from_raw_os_error)))?;
+        Ok(Self { file, thread })
     }
 
-    /// Waits for it: the namespace's file, its loopback interface up.
+    /// Waits for the namespace's file, for the child to enter it.
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub(crate) fn finish(self) -> Result<OwnedFd> {
-        self.0.join().unwrap_or(Err(Errno::CHILD)).map_err(failed)
+    pub(crate) fn file(&self) -> Result<OwnedFd> {
+        self.file.recv().unwrap_or(Err(Errno::CHILD)).map_err(failed)
+    }
+
+    /// Waits until its loopback interface is up too.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(crate) fn finish(self) -> Result<()> {
+        self.thread.join().unwrap_or(Err(Errno::CHILD)).map_err(failed)
     }
 }
 
@@ -48,9 +61,14 @@ fn failed(errno: Errno) -> Error {
         .with_code("network-namespace")
 }
 
-fn make() -> Result<OwnedFd, Errno> {
+fn make(give: &SyncSender<Result<OwnedFd, Errno>>) -> Result<(), Errno> {
     // The namespace is this thread's alone, and the thread ends.
-    unshare(CloneFlags::CLONE_NEWNET).map_err(|e| Errno::from_io_error(&e.into()).unwrap_or(Errno::PERM))?;
-    coracle_init::raise_loopback()?;
-    open("/proc/thread-self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    let made = unshare(CloneFlags::CLONE_NEWNET)
+        .map_err(|e| Errno::from_io_error(&e.into()).unwrap_or(Errno::PERM))
+        .and_then(|()| open("/proc/thread-self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()));
+    let there = made.as_ref().map(|_| ()).map_err(|e| *e);
+    // Nobody takes it when the container failed meanwhile.
+    let _ = give.send(made);
+    there?;
+    coracle_init::raise_loopback()
 }

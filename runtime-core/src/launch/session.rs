@@ -189,7 +189,7 @@ impl Session {
             match message.kind {
                 Kind::Born => {
                     self.answer_all(&self.script.answers)?;
-                    let network = self.network.take().map(Making::finish).transpose()?;
+                    let network = self.network.as_ref().map(Making::file).transpose()?;
                     let fds: Vec<BorrowedFd<'_>> = network.iter().map(AsFd::as_fd).collect();
                     self.channel.send(&Message::plain(Kind::Go), &fds)?;
                 }
@@ -198,11 +198,12 @@ impl Session {
                     settled(&self.identity)?;
                 }
                 Kind::RootReady => {
+                    self.finish_network()?;
                     root_ready(&self.identity, self.pidfd.as_fd())?;
                     self.channel.send(&Message::plain(Kind::HooksDone), &[])?;
                 }
                 Kind::Console => self.console = fds.into_iter().next(),
-                Kind::Waiting => return Ok(()),
+                Kind::Waiting => return self.finish_network(),
                 Kind::Failed => return Err(self.explain(&message)),
                 _ => return Err(unexpected(&message)),
             }
@@ -244,6 +245,10 @@ impl Session {
         self.alive = false;
         let pidfd = self.pidfd.try_clone().map_err(|e| Error::os("duplicate a process descriptor", e))?;
         Ok((self.identity.clone(), pidfd))
+    }
+
+    fn finish_network(&mut self) -> Result<()> {
+        self.network.take().map_or(Ok(()), Making::finish)
     }
 
     /// The report channel is closed: the program was executed, or the child died on the way.

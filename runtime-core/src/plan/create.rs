@@ -110,6 +110,7 @@ pub(crate) fn plan(
             || valid.namespaces.contains(NamespaceKind::Time),
     };
     process::plan_answers(&mut script, &wanted);
+    let points = HookPoints::of(&valid);
     // A second wait for the parent would need a second kind of answer; whoever waits already has a user namespace or a second clone.
     if choices.own_process && !wanted.answers_from_outside && valid.namespaces.is_new(NamespaceKind::Network)
     {
@@ -118,7 +119,6 @@ pub(crate) fn plan(
     let mut network = around.network_apart;
     namespaces::plan(&mut script, &valid.namespaces, &around)?;
 
-    let points = HookPoints::of(&valid);
     let hook_output =
         if points.create_container || points.start_container { Some(script.slot()?) } else { None };
     let covers = open_covers(&mut script, &valid, facts)?;
