@@ -137,14 +137,7 @@ fn create_killed_everywhere(t: &T) {
         cleaned(&container);
         // The hook itself was the runtime's child; it ends by itself.
         runtime::wait_until("the end of the hook", || {
-            for child in host::children() {
-                let pid = child
-                    .split(' ')
-                    .next()
-                    .and_then(|pid| pid.parse().ok())
-                    .and_then(rustix::process::Pid::from_raw);
-                let _ = rustix::process::waitpid(pid, rustix::process::WaitOptions::NOHANG);
-            }
+            host::reap();
             host::children().is_empty()
         });
     }
@@ -158,14 +151,7 @@ fn cleaned(container: &Container<'_>) {
     // Orphans come to us; those of the container must be dead, so that they can be reaped.
     let end = Instant::now() + Duration::from_secs(10);
     loop {
-        for child in host::children() {
-            let pid = child
-                .split(' ')
-                .next()
-                .and_then(|pid| pid.parse().ok())
-                .and_then(rustix::process::Pid::from_raw);
-            let _ = rustix::process::waitpid(pid, rustix::process::WaitOptions::NOHANG);
-        }
+        host::reap();
         let alive: Vec<String> =
             host::children().into_iter().filter(|child| !child.contains("payload")).collect();
         if alive.is_empty() {

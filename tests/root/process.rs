@@ -37,6 +37,8 @@ cases![
     missing_commands,
     executable_is_searched,
     closed_standard_descriptors,
+    standard_descriptors_belong_to_the_user,
+    null_stays_the_machines,
 ];
 
 fn names(value: &Value) -> Vec<&str> {
@@ -434,4 +436,32 @@ fn closed_standard_descriptors(t: &T) {
         assert!(number <= 2, "{number} {target}");
         assert!(number != 0 || target == "/dev/null" || target.starts_with("pipe:"), "{number} {target}");
     }
+}
+
+fn standard_descriptors_belong_to_the_user(t: &T) {
+    t.differs("runc", "runc 1.1 leaves a file to its owner");
+    use std::os::unix::fs::MetadataExt;
+    let output = t.dir().join("output");
+    let mut bundle = Bundle::new(t, &["do", r#"["open", "/dev/stdout", "w"]"#]);
+    bundle.set("/process/user", json!({"uid": 1000, "gid": 1000}));
+    let container = Container::new(t, &mut bundle);
+    let file = fs::OpenOptions::new().create_new(true).append(true).open(&output).unwrap();
+    fs::set_permissions(&output, fs::Permissions::from_mode(0o600)).unwrap();
+    container.run_call().output(file).done().expect(0);
+    assert_eq!(fs::metadata(&output).unwrap().uid(), 1000, "as with runc, the user can open it again");
+    let got = fs::read_to_string(&output).unwrap();
+    assert!(got.contains("[{\"ok\":null}]"), "{got}");
+}
+
+fn null_stays_the_machines(t: &T) {
+    use std::os::unix::fs::MetadataExt;
+    t.differs("crun", "/dev/null is given to the user");
+    let before = fs::metadata("/dev/null").unwrap();
+    let mut bundle = Bundle::new(t, &["exit", "0"]);
+    bundle.set("/process/user", json!({"uid": 1000, "gid": 1000}));
+    let container = Container::new(t, &mut bundle);
+    let null = || fs::File::options().read(true).write(true).open("/dev/null").unwrap();
+    container.run_call().input(null()).output(null()).errors(null()).done().expect(0);
+    let after = fs::metadata("/dev/null").unwrap();
+    assert_eq!((after.uid(), after.gid(), after.mode()), (before.uid(), before.gid(), before.mode()));
 }

@@ -197,7 +197,7 @@ pub fn main(groups: &[&[Case]]) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let runtime = Runtime::locate();
-    hide_unified(&runtime);
+    make_place_for_crun(&runtime);
     println!("{} cases with {} ({})", cases.len(), runtime.path.display(), runtime.version());
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).expect("a flag of the own process");
     std::panic::set_hook(Box::new(|info| {
@@ -235,13 +235,22 @@ pub fn enter_private_mounts() -> std::io::Result<()> {
     Err(again.env(MARK, "1").env("PAYLOAD", payload()).exec())
 }
 
-/// crun refuses machines whose version 2 hierarchy has controllers beside those of version 1; in our own mount
-/// namespace that hierarchy can be taken away.
-fn hide_unified(runtime: &Runtime) {
+/// What crun needs, and what must be kept from it. It refuses machines whose version 2 hierarchy has controllers beside
+/// those of version 1; in our own mount namespace that hierarchy can be taken away. And it gives the machine's
+/// `/dev/null` to the users of a user namespace when that is a standard descriptor: here it gets one of ours.
+fn make_place_for_crun(runtime: &Runtime) {
+    use rustix::fs::{CWD, FileType, makedev, mknodat};
+    if runtime.kind != Kind::Crun || !rustix::process::geteuid().is_root() {
+        return;
+    }
     let unified = "/sys/fs/cgroup/unified";
-    if runtime.kind == Kind::Crun && rustix::process::geteuid().is_root() && Path::new(unified).is_dir() {
+    if Path::new(unified).is_dir() {
         let _ = rustix::mount::unmount(unified, rustix::mount::UnmountFlags::DETACH);
     }
+    let null = dirs::run_dir().join("null");
+    mknodat(CWD, &null, FileType::CharacterDevice, 0o666.into(), makedev(1, 3)).expect("a node of our own");
+    rustix::fs::chmod(&null, 0o666.into()).expect("own node");
+    rustix::mount::mount_bind(&null, "/dev/null").expect("own mount namespace");
 }
 
 #[derive(Debug, Default)]

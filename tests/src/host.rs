@@ -69,6 +69,15 @@ pub fn children() -> BTreeSet<String> {
         .collect()
 }
 
+/// Reaps every child that has ended, whoever it was: for cases that run alone.
+pub fn reap() {
+    for child in children() {
+        let pid =
+            child.split(' ').next().and_then(|pid| pid.parse().ok()).and_then(rustix::process::Pid::from_raw);
+        let _ = rustix::process::waitpid(pid, rustix::process::WaitOptions::NOHANG);
+    }
+}
+
 /// Everything that a container could leave behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picture {

@@ -72,19 +72,27 @@ fn watch(end: Instant) -> u8 {
                     .collect();
                 got.extend(program(&format!("fds {targets:?}")));
             }
-            if trace(pid) {
+            if ptrace(SEIZE, pid) {
                 got.extend(program("ptrace"));
-                let _ = sys::raw(libc::SYS_ptrace, [libc::PTRACE_DETACH.into(), pid.into(), 0, 0, 0, 0]);
+                // Only a stopped one can be let go; one that ended meanwhile is reaped by the wait.
+                if ptrace(INTERRUPT, pid) {
+                    let _ = sys::wait_for(pid, libc::__WALL);
+                }
+                ptrace(DETACH, pid);
             }
-            while matches!(sys::wait_for(-1, libc::WNOHANG), Ok((pid, _)) if pid > 0) {}
         }
     }
     say(&json!({"rounds": rounds, "seen": seen.len(), "denied": denied, "got": got}).to_string());
     0
 }
 
-fn trace(pid: i32) -> bool {
-    sys::raw(libc::SYS_ptrace, [libc::PTRACE_SEIZE.into(), pid.into(), 0, 0, 0, 0]).is_ok()
+// Numbers of ptrace(2): the C libraries give them different types.
+const SEIZE: i64 = 0x4206;
+const INTERRUPT: i64 = 0x4207;
+const DETACH: i64 = 17;
+
+fn ptrace(request: i64, pid: i32) -> bool {
+    sys::raw(libc::SYS_ptrace, [request, pid.into(), 0, 0, 0, 0]).is_ok()
 }
 
 /// Holds every foreign program that it can reach by an O_PATH descriptor and tries to write to it, also after the

@@ -1,0 +1,196 @@
+//! A1, A2: the runtime's process and program, seen from inside.
+use super::rounds;
+use coracle_tests::*;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+cases![program_as_interpreter, program_as_argument, program_as_loader, program_overwritten];
+
+// What the watcher traced may come to us as an orphan: all children are reaped here, so no other case may run.
+cases_alone![watched_execs, watched_execs_in_a_user_namespace, watched_create];
+
+/// A copy of the runtime in the case's directory: if an attack works, it is the copy that suffers.
+fn copy(t: &T) -> Runtime {
+    let path = t.dir().join(t.runtime.path.file_name().unwrap());
+    fs::copy(&t.runtime.path, &path).unwrap();
+    Runtime::at(&path)
+}
+
+fn watched(t: &T, bundle: &mut Bundle) {
+    let container = Container::new(t, bundle);
+    container.up().until("ready");
+    let mut execs = 0;
+    while container.status() == "running" && execs < rounds(300) {
+        // It may end in between: the watch has a time limit.
+        let _ = container.call("exec").then(["/payload", "exit", "0"]).done();
+        execs += 1;
+    }
+    end_of(&container);
+    let printed = container.printed();
+    let seen: Value = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
+    assert_eq!(seen["got"], json!([]), "{seen}");
+    let visible = seen["seen"].as_u64().unwrap();
+    assert!(visible > 5, "not exercised: {execs} execs, {seen}");
+    container.delete();
+}
+
+/// Waits for the end of the watcher, and reaps whatever it has kept.
+fn end_of(container: &Container<'_>) {
+    runtime::wait_until("the end of the watcher", || {
+        host::reap();
+        container.status() == "stopped"
+    });
+}
+
+fn watched_execs(t: &T) {
+    let mut bundle = Bundle::new(t, &["attack", "watch", "6"]);
+    watched(t, &mut bundle);
+}
+
+fn watched_execs_in_a_user_namespace(t: &T) {
+    t.needs(&[Need::UserNamespaces]);
+    let mut bundle = Bundle::new(t, &["attack", "watch", "6"]);
+    // Root of the namespace, with every capability there.
+    let all = json!([
+        "CAP_SYS_PTRACE",
+        "CAP_SYS_ADMIN",
+        "CAP_DAC_OVERRIDE",
+        "CAP_DAC_READ_SEARCH",
+        "CAP_SETUID",
+        "CAP_SETGID"
+    ]);
+    bundle
+        .user_namespace(500_000)
+        .set("/process/capabilities", json!({"bounding": all, "effective": all, "permitted": all}));
+    watched(t, &mut bundle);
+}
+
+fn watched_create(t: &T) {
+    let mut attacker = Bundle::new(t, &["attack", "watch", "6"]);
+    let attacker = Container::new(t, &mut attacker);
+    attacker.up().until("ready");
+    let path = format!("/proc/{}/ns/pid", attacker.pid());
+    let mut count = 0;
+    while attacker.status() == "running" && count < rounds(150) {
+        let mut bundle = Bundle::new(t, &["exit", "0"]);
+        bundle.without_namespace("pid").add("/linux/namespaces", json!({"type": "pid", "path": path}));
+        // The same file as the attacker's: what is not this file is the runtime.
+        bundle.set("/root/path", json!(attacker.bundle.rootfs()));
+        let container = Container::new(t, &mut bundle);
+        if container.create_call().done().code() == 0 {
+            container.pid();
+            let _ = container.call("start").done();
+        }
+        count += 1;
+    }
+    end_of(&attacker);
+    let printed = attacker.printed();
+    let seen: Value = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
+    assert_eq!(seen["got"], json!([]), "{seen}");
+    assert!(seen["seen"].as_u64().unwrap() > 2, "not exercised: {count} containers, {seen}");
+    attacker.delete();
+}
+
+/// Puts an executable file into the bundle.
+fn program(bundle: &Bundle, path: &str, bytes: &[u8]) {
+    fs::write(bundle.inside(path), bytes).unwrap();
+    fs::set_permissions(bundle.inside(path), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Runs it as the container's process and by exec; whatever comes out, the program's file must be what it was.
+fn unchanged(t: &T, make: impl Fn(&mut Bundle), args: &Value) {
+    let runtime = copy(t);
+    let before = fs::read(&runtime.path).unwrap();
+    let mut bundle = Bundle::new(t, &[]);
+    make(&mut bundle);
+    bundle.set("/process/args", args.clone());
+    let container = Container::new(t, &mut bundle);
+    let call =
+        Call::new(&runtime, t.dir(), &container.root, "run").arg("--bundle").arg(&container.bundle.dir);
+    let done = call.id(&container.id).done();
+    // It ran what the runtime is, inside and unprivileged, or it did not run at all.
+    assert!(!done.out.contains("\"uidMap\""), "{done}");
+    assert_eq!(fs::read(&runtime.path).unwrap(), before);
+    drop(container);
+    let mut bundle = Bundle::new(t, &["ready"]);
+    make(&mut bundle);
+    let container = Container::new(t, &mut bundle);
+    container.ready();
+    let words: Vec<&str> = args.as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let call = Call::new(&runtime, t.dir(), &container.root, "exec").id(&container.id).then(words);
+    let _ = call.done();
+    assert_eq!(fs::read(&runtime.path).unwrap(), before);
+    container.end();
+}
+
+fn program_as_interpreter(t: &T) {
+    unchanged(t, |bundle| program(bundle, "/evil", b"#!/proc/self/exe\n"), &json!(["/evil", "report"]));
+}
+
+fn program_as_argument(t: &T) {
+    unchanged(t, |_| {}, &json!(["/proc/self/exe", "report"]));
+}
+
+/// The least program that names a loader: a header and two segments.
+fn elf_with_loader(loader: &str) -> Vec<u8> {
+    let machine: u16 = if cfg!(target_arch = "aarch64") { 183 } else { 62 };
+    let mut bytes = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let half = |bytes: &mut Vec<u8>, value: u16| bytes.extend(value.to_le_bytes());
+    let word = |bytes: &mut Vec<u8>, value: u32| bytes.extend(value.to_le_bytes());
+    let long = |bytes: &mut Vec<u8>, value: u64| bytes.extend(value.to_le_bytes());
+    half(&mut bytes, 2);
+    half(&mut bytes, machine);
+    word(&mut bytes, 1);
+    long(&mut bytes, 0x40_0000);
+    long(&mut bytes, 64);
+    long(&mut bytes, 0);
+    word(&mut bytes, 0);
+    for value in [64, 56, 2, 0, 0, 0] {
+        half(&mut bytes, value);
+    }
+    let length = loader.len() as u64 + 1;
+    for (kind, offset, size) in [(3u32, 176u64, length), (1, 0, 176 + length)] {
+        word(&mut bytes, kind);
+        word(&mut bytes, 5);
+        for value in [offset, 0x40_0000 + offset, 0x40_0000 + offset, size, size, 4096] {
+            long(&mut bytes, value);
+        }
+    }
+    bytes.extend(loader.as_bytes());
+    bytes.push(0);
+    bytes
+}
+
+fn program_as_loader(t: &T) {
+    let bytes = elf_with_loader("/proc/self/exe");
+    unchanged(t, |bundle| program(bundle, "/evil", &bytes), &json!(["/evil"]));
+}
+
+fn program_overwritten(t: &T) {
+    // Inside, somebody holds whatever program passes by and writes to it when it is not running any more.
+    let runtime = copy(t);
+    let before = fs::read(&runtime.path).unwrap();
+    let mut bundle = Bundle::new(t, &["attack", "overwrite", "8"]);
+    program(&bundle, "/evil", b"#!/proc/self/exe\n");
+    let all = json!(["CAP_DAC_OVERRIDE", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER"]);
+    bundle.set("/process/capabilities", json!({"bounding": all, "effective": all, "permitted": all}));
+    let container = Container::new(t, &mut bundle);
+    container.up().until("ready");
+    let mut count = 0;
+    while container.status() == "running" && count < rounds(100) {
+        for words in [&["/evil"][..], &["/proc/self/exe", "list"], &["/payload", "exit", "0"]] {
+            let call = Call::new(&runtime, t.dir(), &container.root, "exec").id(&container.id).then(words);
+            let _ = call.done();
+        }
+        count += 1;
+    }
+    container.wait();
+    let printed = container.printed();
+    let seen: Value = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
+    let path: PathBuf = runtime.path.clone();
+    assert_eq!(fs::read(&path).unwrap(), before, "{seen}");
+    assert!(!seen["written"].to_string().contains("true"), "{seen}");
+    assert!(count > 5, "not exercised: {seen}");
+    container.delete();
+}
