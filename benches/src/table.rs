@@ -27,8 +27,9 @@ impl Samples {
         self.rows[at].1.entry(runtime.to_owned()).or_default().push(value);
     }
 
-    /// Markdown: medians in the rows' own units and, for each runtime but the baseline, its share of the baseline.
-    pub fn table(&self, runtimes: &[String], baseline: &str) -> String {
+    /// Markdown: the sample at `part` of the sorted ones (a half: the median) in the rows' own units and, for each runtime but the
+    /// baseline, its share of the baseline.
+    pub fn table(&self, runtimes: &[String], baseline: &str, part: f64) -> String {
         let mut out = String::from("| |");
         let others: Vec<&String> = runtimes.iter().filter(|name| *name != baseline).collect();
         for name in runtimes {
@@ -40,7 +41,7 @@ impl Samples {
         let _ = writeln!(out, "\n|---|{}", "---:|".repeat(runtimes.len() + others.len()));
         for (name, row) in &self.rows {
             let _ = write!(out, "| {name} |");
-            let value = |runtime: &str| row.get(runtime).and_then(|samples| median(samples));
+            let value = |runtime: &str| row.get(runtime).and_then(|samples| quantile(samples, part));
             for runtime in runtimes {
                 match value(runtime) {
                     Some(value) if value >= 100.0 => drop(write!(out, " {value:.0} |")),
@@ -60,9 +61,10 @@ impl Samples {
     }
 }
 
-/// The middle sample.
-pub fn median(samples: &[f64]) -> Option<f64> {
+/// The sample at `part` of the sorted ones, from 0 to 1.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a length is an index")]
+fn quantile(samples: &[f64], part: f64) -> Option<f64> {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied()
+    sorted.get((sorted.len() as f64 * part) as usize).copied()
 }

@@ -1,9 +1,10 @@
 //! Whole commands of several runtimes, interleaved on the same bundles.
 //!
-//! `process [--rounds N] [--payload FILE] [--only spec|docker] [NAME=]PATH...`: for each bundle and round every runtime in another
-//! order: `run`, then `create`, `state`, `start`, `exec`, `kill`, `delete` of one container. Prints a table of medians with the share
-//! of crun (or the first runtime). With `--payload`, the static test program, each runtime first runs it in the measured
-//! configuration, and what it sees has to be the same everywhere: equal work.
+//! `process [--rounds N] [--low] [--payload FILE] [--only spec|docker] [NAME=]PATH...`: for each bundle and round every runtime in
+//! another order: `run`, then `create`, `state`, `start`, `exec`, `kill`, `delete` of one container. Prints a table of medians (with
+//! `--low`: 10th percentiles, for a machine that is busy with other things) with the share of crun, or of the first runtime. With
+//! `--payload`, the static test program, each runtime first runs it in the measured configuration, and what it sees has to be the
+//! same everywhere: equal work.
 //!
 //! Needs root and a cgroup2 mount at `/sys/fs/cgroup`. Everything lies in a temporary directory that is removed.
 #![forbid(unsafe_code)]
@@ -89,13 +90,21 @@ impl Random {
     }
 }
 
+/// Bundles of containers that wait side by side: what they share is nobody's private memory.
+const WAITING: [&str; 4] = ["pause", "pause2", "pause3", "pause4"];
+
 /// Bundles in a temporary directory; removed when dropped.
 struct Scratch(PathBuf);
 
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::process::Command::new("rm").arg("-rf").arg(&self.0).status();
-        let _ = fs::remove_dir(format!("/sys/fs/cgroup{}", cgroup()));
+        // Ours alone, and empty: a runtime that failed may have left its directory.
+        let top = PathBuf::from(format!("/sys/fs/cgroup{}", cgroup()));
+        for left in fs::read_dir(&top).into_iter().flatten().flatten() {
+            let _ = fs::remove_dir(left.path());
+        }
+        let _ = fs::remove_dir(top);
     }
 }
 
@@ -118,11 +127,15 @@ impl Scratch {
             fs::copy(payload, rootfs.join("bin/payload"))?;
         }
         for (config, document) in [("spec", default_config()), ("docker", docker_config())] {
-            for name in ["true", "pause", "payload"] {
+            for name in ["true", "payload"].into_iter().chain(WAITING) {
                 let bundle = scratch.bundle(config, name);
                 fs::create_dir_all(&bundle)?;
                 let place = format!("{}/{config}-{name}", cgroup());
-                let mut document = with_program(document.clone(), &format!("/bin/{name}"), &place);
+                let mut document = with_program(
+                    document.clone(),
+                    &format!("/bin/{}", name.trim_end_matches(char::is_numeric)),
+                    &place,
+                );
                 document["root"]["path"] = json!(rootfs);
                 if name == "payload" {
                     document["process"]["args"] = json!(["/bin/payload", "report"]);
@@ -140,18 +153,25 @@ impl Scratch {
 
 struct Options {
     rounds: usize,
+    part: f64,
     payload: Option<PathBuf>,
     configs: Vec<&'static str>,
     runtimes: Vec<String>,
 }
 
 fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
-    let mut out =
-        Options { rounds: 60, payload: None, configs: vec!["spec", "docker"], runtimes: Vec::new() };
+    let mut out = Options {
+        rounds: 60,
+        part: 0.5,
+        payload: None,
+        configs: vec!["spec", "docker"],
+        runtimes: Vec::new(),
+    };
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or(format!("{arg} needs a value"));
         match arg.as_str() {
             "--rounds" => out.rounds = value()?.parse().map_err(|_| "--rounds needs a number")?,
+            "--low" => out.part = 0.1,
             "--payload" => out.payload = Some(value()?.into()),
             "--only" => {
                 let only = value()?;
@@ -162,7 +182,8 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
     }
     if out.runtimes.is_empty() || out.configs.is_empty() {
         return Err(
-            "usage: process [--rounds N] [--payload FILE] [--only spec|docker] [NAME=]PATH...".to_owned()
+            "usage: process [--rounds N] [--low] [--payload FILE] [--only spec|docker] [NAME=]PATH..."
+                .to_owned(),
         );
     }
     Ok(out)
@@ -191,19 +212,23 @@ fn run(rt: &Runtime, bundle: &str) -> Result<f64, String> {
     Ok(took)
 }
 
-/// Memory: of a waiting container, and at most while commands run.
+/// Memory: private to each of several waiting containers, and at most while commands run.
 fn memory(rt: &Runtime, scratch: &Scratch, config: &str, samples: &mut Samples) -> Result<(), String> {
-    let pause = scratch.bundle(config, "pause");
-    let pause = pause.to_string_lossy();
+    for name in WAITING {
+        let bundle = scratch.bundle(config, name);
+        rt.time(&["create", "--bundle", &bundle.to_string_lossy(), name])?;
+    }
+    for name in WAITING {
+        let state: Value = serde_json::from_str(&rt.output(&["state", name])?).map_err(|e| e.to_string())?;
+        let kib =
+            state["pid"].as_i64().and_then(private_memory).ok_or("a waiting container has no memory")?;
+        samples.add(&format!("waiting container, private ({config}), KiB"), &rt.name, kib);
+    }
+    for name in WAITING {
+        rt.time(&["delete", "--force", name])?;
+    }
+    reap()?;
     for _ in 0..5 {
-        rt.time(&["create", "--bundle", &pause, "bench"])?;
-        let state: Value =
-            serde_json::from_str(&rt.output(&["state", "bench"])?).map_err(|e| e.to_string())?;
-        if let Some(kib) = state["pid"].as_i64().and_then(private_memory) {
-            samples.add(&format!("waiting container, private ({config}), KiB"), &rt.name, kib);
-        }
-        rt.time(&["delete", "--force", "bench"])?;
-        reap()?;
         let bundle = scratch.bundle(config, "true");
         let peak = rt.peak(&["run", "--bundle", &bundle.to_string_lossy(), "bench"])?;
         samples.add(&format!("run, peak resident ({config}), KiB"), &rt.name, peak);
@@ -212,22 +237,39 @@ fn memory(rt: &Runtime, scratch: &Scratch, config: &str, samples: &mut Samples) 
     Ok(())
 }
 
-/// What the payload sees that is the filter's, the credentials', the mounts' and the devices' work.
-fn work(report: &Value) -> Value {
+/// What the payload sees that is the filter's, the credentials', the limits' and the mounts' work. Covers of masked paths differ in
+/// kind, not in being there.
+fn work(report: &Value) -> Result<Value, String> {
     let mut out = json!({});
-    for key in
-        ["capabilities", "noNewPrivileges", "no_new_privs", "seccomp", "limits", "hostname", "uid", "gid"]
-    {
-        out[key] = report[key].clone();
+    for key in [
+        "caps",
+        "noNewPrivs",
+        "seccomp",
+        "rlimits",
+        "hostname",
+        "uid",
+        "gid",
+        "groups",
+        "interfaces",
+        "umask",
+    ] {
+        let value = report.get(key).ok_or_else(|| format!("the payload does not report {key}"))?;
+        out[key] = value.clone();
     }
     let mounts = report["mounts"].as_array().cloned().unwrap_or_default();
-    let mut targets: Vec<String> = mounts
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut seen: Vec<String> = mounts
         .iter()
-        .filter_map(|mount| Some(format!("{} {}", mount["target"].as_str()?, mount["type"].as_str()?)))
+        .map(|mount| {
+            let kernel = ["proc", "sysfs", "cgroup2"].contains(&text(&mount["type"]).as_str());
+            let options = mount["options"].as_array().filter(|_| kernel).cloned().unwrap_or_default();
+            let read_only = options.iter().any(|option| option == "ro");
+            format!("{}{}", text(&mount["target"]), if read_only { " ro" } else { "" })
+        })
         .collect();
-    targets.sort();
-    out["mounts"] = json!(targets);
-    out
+    seen.sort();
+    out["mounts"] = json!(seen);
+    Ok(out)
 }
 
 fn equal_work(runtimes: &[Runtime], scratch: &Scratch, config: &str) -> Result<(), String> {
@@ -238,7 +280,7 @@ fn equal_work(runtimes: &[Runtime], scratch: &Scratch, config: &str) -> Result<(
         reap()?;
         let report =
             serde_json::from_str(&text).map_err(|e| format!("{}: no report: {e}: {text}", rt.name))?;
-        let seen = work(&report);
+        let seen = work(&report)?;
         match &first {
             None => first = Some((rt.name.clone(), seen)),
             Some((name, other)) if *other != seen => {
@@ -292,7 +334,7 @@ fn measure(options: &Options) -> Result<String, String> {
     }
     let names: Vec<String> = runtimes.iter().map(|rt| rt.name.clone()).collect();
     let baseline = names.iter().find(|name| *name == "crun").unwrap_or(&names[0]);
-    Ok(samples.table(&names, baseline))
+    Ok(samples.table(&names, baseline, options.part))
 }
 
 fn main() -> ExitCode {
