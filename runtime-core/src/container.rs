@@ -216,8 +216,10 @@ impl Container {
         self.pass_the_gate().inspect_err(|_| self.reap())?;
         self.started().or_else(|error| {
             // runtime.md, "Lifecycle", 9: the container is stopped, and the lifecycle goes on at its end.
-            self.kill(true)?;
-            Err(error)
+            Err(match self.kill(true) {
+                Ok(()) => error,
+                Err(e) => error.with_warning(e.to_string()),
+            })
         })
     }
 

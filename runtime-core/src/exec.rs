@@ -45,7 +45,8 @@ impl<'c> Exec<'c> {
         self
     }
 
-    /// Hands the caller's descriptors `3..3+count` on.
+    /// Hands the caller's descriptors `3..3+count` on. Each must be open without close-on-exec by then, or the
+    /// start is refused: it could be a file of the library.
     pub fn preserve_fds(mut self, count: u32) -> Self {
         self.choices.preserve = count;
         self
@@ -71,6 +72,7 @@ impl<'c> Exec<'c> {
         })?;
         self.stdio.check(valid.terminal)?;
         self.choices.streams = self.stdio.is_three();
+        self.choices.no_new_keyring = container.record().no_new_keyring;
         let seen = container.observe()?;
         match seen.status {
             Status::Running | Status::Created => {}

@@ -228,7 +228,8 @@ impl Create {
         self
     }
 
-    /// Hands the caller's descriptors `3..3+count` on to the container.
+    /// Hands the caller's descriptors `3..3+count` on to the container. Each must be open without close-on-exec by then, or the
+    /// start is refused: it could be a file of the library.
     pub fn preserve_fds(mut self, count: u32) -> Self {
         self.choices.preserve = count;
         self

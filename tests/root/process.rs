@@ -299,6 +299,12 @@ fn preserved_descriptors(t: &T) {
     let container = Container::new(t, &mut bundle);
     let done = container.run_call().args(["--preserve-fds", "2"]).launched(options).done().expect(0);
     assert_eq!(done.out, "contents of four\n");
+    drop(container);
+    // One more than were passed: the runtime's own file that has the next number stays its own.
+    let mut bundle = Bundle::new(t, &["report"]);
+    let container = Container::new(t, &mut bundle);
+    let done = container.run_call().args(["--preserve-fds", "3"]).launched(&options[..4]).done();
+    assert!(!done.status.success() && done.err.contains("did not pass it"), "{}{}", done.out, done.err);
 }
 
 fn listen_descriptors(t: &T) {

@@ -101,6 +101,7 @@ impl Session {
         let mut words = vec![0_usize; usize::try_from(script.words).unwrap_or(0)];
         let (channel, theirs) = Channel::pair()?;
         let preserved = 3..3_i32.saturating_add_unsigned(setting.preserve);
+        check_preserved(preserved.clone())?;
         let mut kept: Vec<i32> =
             (0..3).chain(preserved).chain(slots.iter().copied().filter(|fd| *fd >= 0)).collect();
         kept.push(theirs.as_raw_fd());
@@ -242,8 +243,8 @@ impl Session {
 
     /// Gives the child up: it lives on, and its pidfd is the caller's.
     pub(crate) fn finish(mut self) -> Result<(Identity, OwnedFd)> {
-        self.alive = false;
         let pidfd = self.pidfd.try_clone().map_err(|e| Error::os("duplicate a process descriptor", e))?;
+        self.alive = false;
         Ok((self.identity.clone(), pidfd))
     }
 
@@ -308,6 +309,35 @@ impl Drop for Session {
     }
 }
 
+/// Every promised descriptor must be the caller's. One that is not open may be the number of a file of ours by now, a directory of the
+/// host among them; ours are all close-on-exec, and what a caller hands over is not.
+fn check_preserved(numbers: std::ops::Range<i32>) -> Result<()> {
+    const CLOEXEC: u32 = libc::O_CLOEXEC.unsigned_abs();
+    for number in numbers {
+        let path = format!("/proc/thread-self/fdinfo/{number}");
+        let flags = match std::fs::read_to_string(&path) {
+            Ok(text) => text
+                .lines()
+                .find_map(|line| line.strip_prefix("flags:"))
+                .and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok())
+                .ok_or_else(|| Error::new(ErrorKind::Io, "read a descriptor's flags").with_path(&path))?,
+            // Not open: nothing that could have been handed over.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => CLOEXEC,
+            Err(e) => return Err(Error::os("look at a preserved descriptor", e).with_path(&path)),
+        };
+        if flags & CLOEXEC != 0 {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("hand descriptor {number} on: the caller did not pass it"),
+            )
+            .with_code("descriptor-missing")
+            .with_hint("preserved descriptors are counted from 3 on, and are open without close-on-exec")
+            .in_phase(Phase::Process));
+        }
+    }
+    Ok(())
+}
+
 fn silent(error: Error) -> Error {
     if error.kind() == ErrorKind::Timeout {
         error.with_hint("the cgroup may be frozen, or threaded").in_phase(Phase::Cgroup)
@@ -332,5 +362,23 @@ fn clone_failure(errno: rustix::io::Errno, flags: u64) -> Error {
         rustix::io::Errno::PERM => error.with_hint("new namespaces need root, or a new user namespace in the configuration"),
         rustix::io::Errno::NOSPC => error.with_hint("a limit of user.max_*_namespaces is reached, or namespaces are nested too deeply"),
         _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    #[test]
+    fn only_what_a_caller_passed_is_preserved() {
+        let ours = File::open("/").unwrap();
+        let passed = rustix::io::dup(&ours).unwrap();
+        let one = |fd: i32| check_preserved(fd..fd + 1);
+        one(passed.as_raw_fd()).unwrap();
+        for number in [ours.as_raw_fd(), i32::MAX - 1] {
+            let error = one(number).unwrap_err();
+            assert_eq!((error.kind(), error.code()), (ErrorKind::Usage, "descriptor-missing"));
+        }
     }
 }

@@ -110,7 +110,7 @@ impl Pieces {
             // SAFETY: the range lies in the mapping just made. EINVAL before Linux 5.14 leaves the pages to faults.
             unsafe { libc::madvise(start, POPULATED, MADV_POPULATE_WRITE) };
         }
-        let start = start.addr();
+        let start = start.expose_provenance();
         *self.pieces.get_mut(self.count)? = (start, start.checked_add(size)?);
         self.count = self.count.checked_add(1)?;
         self.next = start;
