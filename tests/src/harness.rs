@@ -211,6 +211,14 @@ pub fn main(groups: &[&[Case]]) -> ExitCode {
     let tally = Tally::default();
     let (alone, parallel): (Vec<Case>, Vec<Case>) = cases.iter().partition(|case| case.alone);
     run_all(&parallel, &runtime, options.jobs.max(1), &tally);
+    if !alone.is_empty() {
+        // Strangers that a case has left on purpose end by themselves.
+        let end = Instant::now() + Duration::from_secs(30);
+        while !crate::host::children().is_empty() && Instant::now() < end {
+            crate::host::reap();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
     run_all(&alone, &runtime, 1, &tally);
     if rustix::process::geteuid().is_root() {
         crate::cgroup::remove(&crate::cgroup::parent());

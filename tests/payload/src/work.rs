@@ -218,10 +218,10 @@ fn hook(words: &[&str]) -> u8 {
             let _ = sys::set_ignored(libc::SIGTERM, true);
             if sys::fork() == Ok(0) {
                 let _ = sys::set_session();
-                std::thread::sleep(Duration::from_secs(20));
+                std::thread::sleep(Duration::from_secs(12));
                 return 0;
             }
-            std::thread::sleep(Duration::from_secs(20));
+            std::thread::sleep(Duration::from_secs(12));
             0
         }
         _ => 0,
