@@ -3,8 +3,9 @@
 
 use crate::Case;
 use crate::roles::{self, Rest};
-use crate::world::{World, processes};
+use crate::world::World;
 use coracle::{Container, ContainerId, Delete, Error, ErrorKind, Runtime, Stdio};
+use coracle_tests::host::processes_with;
 use coracle_tests::{Value, harness, json};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -154,7 +155,7 @@ fn a_late_one_is_killed(world: &World) {
 fn end(world: &World) {
     let end = Instant::now() + PROMPT;
     loop {
-        let left = processes(&world.marker);
+        let left = processes_with(&world.marker);
         if left.is_empty() {
             return;
         }
@@ -197,7 +198,11 @@ fn hanging_ones_before_the_start(world: &World) {
             assert!(!error.to_string().is_empty());
         });
         assert_eq!(world.runtime.open(&id).unwrap_err().kind(), ErrorKind::NotFound, "{kind}");
-        assert_eq!(processes(&world.marker), Vec::<i32>::new(), "{kind}: hooks end with their container");
+        assert_eq!(
+            processes_with(&world.marker),
+            Vec::<i32>::new(),
+            "{kind}: hooks end with their container"
+        );
     }
 }
 

@@ -118,7 +118,7 @@ impl World {
         // What was killed a moment ago may still be on its way.
         let end = Instant::now() + Duration::from_secs(10);
         loop {
-            let left = processes(&self.marker);
+            let left = host::processes_with(&self.marker);
             let children = host::children();
             if left.is_empty() && children.is_empty() {
                 return;
@@ -158,17 +158,6 @@ pub fn remove(container: Container) {
     let id = container.id().clone();
     let failed = container.delete(Delete::Force).unwrap_or_else(|error| panic!("{id}: {}", error.report()));
     assert!(failed.is_empty(), "{failed:?}");
-}
-
-/// Pids of processes whose environment has this entry.
-pub fn processes(marker: &str) -> Vec<i32> {
-    let Ok(list) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = list.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
-    let has = |pid: &i32| {
-        let bytes = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        bytes.split(|byte| *byte == 0).any(|entry| entry == marker.as_bytes())
-    };
-    pids.filter(|pid| i64::from(*pid) != i64::from(std::process::id())).filter(has).collect()
 }
 
 /// The status of a container that ended as it should. `Unknown` is right only where the kernel cannot know.

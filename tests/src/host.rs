@@ -55,6 +55,17 @@ pub fn alive(pid: i32) -> bool {
     status_field(pid, "State").is_some_and(|state| !state.starts_with('Z') && !state.starts_with('X'))
 }
 
+/// Processes whose environment has this entry, this one excepted.
+pub fn processes_with(entry: &str) -> Vec<i32> {
+    let Ok(list) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = list.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    let has = |pid: &i32| {
+        let bytes = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        bytes.split(|byte| *byte == 0).any(|found| found == entry.as_bytes())
+    };
+    pids.filter(|pid| i64::from(*pid) != i64::from(std::process::id())).filter(has).collect()
+}
+
 /// The children of this process that nobody has waited for yet, as `PID NAME STATE`.
 pub fn children() -> BTreeSet<String> {
     let own = std::process::id().to_string();
