@@ -38,7 +38,9 @@ impl CgroupPlan {
         }
     }
 
-    /// The same without the device rules: for a caller who makes [`CgroupPlan::guard`] before anything of the container runs in it.
+    /// The same without a device program, which takes long to load: for a caller who does [`CgroupPlan::guard`] before anything of the
+    /// container runs in it. The lists of version 1 are written here, for they forbid everything, the nodes that init makes too, until the
+    /// last line is written.
     ///
     /// # Errors
     /// As [`CgroupPlan::make`].
@@ -56,9 +58,8 @@ impl CgroupPlan {
     /// The call that failed.
     pub(crate) fn guard(&self, group: &mut Cgroup) -> Result<()> {
         match &self.devices {
-            DevicesPlan::Unrestricted | DevicesPlan::NodesBoundIn => Ok(()),
-            DevicesPlan::Lines { hierarchy, lines } => write_lines(group, hierarchy, lines),
             DevicesPlan::Program { program, .. } => group.attach(program),
+            DevicesPlan::Unrestricted | DevicesPlan::NodesBoundIn | DevicesPlan::Lines { .. } => Ok(()),
         }
     }
 
@@ -78,7 +79,11 @@ impl CgroupPlan {
                 }
             }
         }
-        group.set(&self.writes)
+        group.set(&self.writes)?;
+        match &self.devices {
+            DevicesPlan::Lines { hierarchy, lines } => write_lines(group, hierarchy, lines),
+            DevicesPlan::Unrestricted | DevicesPlan::NodesBoundIn | DevicesPlan::Program { .. } => Ok(()),
+        }
     }
 }
 
