@@ -214,12 +214,10 @@ impl Container {
     /// failed poststart hook, after which the container is gone.
     pub fn start(&self) -> Result<()> {
         self.pass_the_gate().inspect_err(|_| self.reap())?;
-        self.started().or_else(|error| {
-            // runtime.md, "Lifecycle", 9: the container is stopped, and the lifecycle goes on at its end.
-            Err(match self.kill(true) {
-                Ok(()) => error,
-                Err(e) => error.with_warning(e.to_string()),
-            })
+        // runtime.md, "Lifecycle", 9: the container is stopped, and the lifecycle goes on at its end.
+        self.started().map_err(|error| match self.kill(true) {
+            Ok(()) => error,
+            Err(e) => error.with_warning(e.to_string()),
         })
     }
 

@@ -4,10 +4,12 @@
 
 use crate::container::{Container, namespace_kind, not_running};
 use crate::error::{Error, ErrorKind, Phase, Result};
+use crate::launch::create::each_join;
 use crate::launch::session::{Session, Setting};
 use crate::plan::exec::{self, Choices};
 use crate::plan::process::Filter;
 use crate::process::{self, ExitStatus};
+use crate::runtime::ContainerRecord;
 use crate::spec;
 use crate::state::Status;
 use crate::stdio::{Io, Stdio};
@@ -98,7 +100,7 @@ impl<'c> Exec<'c> {
         let plan = watch.step(Phase::Plan, "plan", || exec::plan(&valid, &target, facts, self.choices))?;
         let mut streams = self.stdio.open()?;
         let mut slots = streams.take(plan.streams);
-        slots.extend(plan.joins.into_iter().zip(joins));
+        slots.extend(each_join(&plan.joins, joins)?);
         let setting = Setting {
             cgroup,
             init: Some(init),
@@ -132,6 +134,7 @@ impl<'c> Exec<'c> {
                 })
             })
             .collect::<Result<Vec<NamespaceKind>>>()?;
+        same_user_namespace(record)?;
         let (root_is_mapped, groups_denied) = match &record.init {
             Some(init) if namespaces.contains(&NamespaceKind::User) => user_namespace(init.pid)?,
             _ => (true, false),
@@ -163,6 +166,30 @@ fn user_namespace(pid: i32) -> Result<(bool, bool)> {
     let maps_root = |map: String| map.lines().any(|line| line.split_whitespace().next() == Some("0"));
     let root_is_mapped = maps_root(read("uid_map")?) && maps_root(read("gid_map")?);
     Ok((root_is_mapped, read("setgroups")?.trim() == "deny"))
+}
+
+/// A program in the container may have gone into a user namespace of its own, and setns(2) would follow it there: refused.
+fn same_user_namespace(record: &ContainerRecord) -> Result<()> {
+    let Some(init) = &record.init else { return Ok(()) };
+    let own = record.namespaces.iter().find(|n| n.kind == "user").map(|n| n.ino);
+    let look = |process: &str| {
+        let path = format!("/proc/{process}/ns/user");
+        rustix::fs::stat(&path).map(|stat| stat.st_ino).map_err(|e| {
+            Error::os("look at the container's user namespace", e).with_path(path).in_phase(Phase::Namespaces)
+        })
+    };
+    let expected = match own {
+        // An unprivileged creator could not look.
+        Some(0) => return Ok(()),
+        Some(recorded) => recorded,
+        None => look("thread-self")?,
+    };
+    if look(&init.pid.to_string())? == expected {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::WrongState, "the container's first process left its user namespace")
+        .in_phase(Phase::Namespaces)
+        .with_code("user-namespace-changed"))
 }
 
 impl ExecProcess {

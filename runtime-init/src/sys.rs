@@ -365,8 +365,8 @@ pub(crate) fn forget(address: usize, len: usize) -> Result<(), Errno> {
     unsafe { call(libc::SYS_madvise, [address, len, fd_arg(libc::MADV_DONTNEED), 0, 0, 0]) }.map(drop)
 }
 
-/// Gives back what deeper calls left of the main thread's stack. Only for a process whose other memory is forgotten too: it has no other
-/// thread, so this is the main stack, and the kernel keeps a gap of a mebibyte below that.
+/// Gives back what deeper calls left of the main thread's stack ([`crate::Memory::spare_stack`]): the kernel keeps a gap of a mebibyte below
+/// that one.
 pub(crate) fn forget_stack() {
     /// Far below everything that this call and the ones it makes still use.
     const IN_USE: usize = 4 * 1024;

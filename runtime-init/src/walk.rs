@@ -31,6 +31,8 @@ pub struct Memory<'m> {
     /// Address and length of memory that nobody uses any more and that is given back before the wait at the gate. The caller
     /// promises that neither the arena, nor anything in this struct, nor this thread's stack or thread-local storage lies there.
     pub forget: &'m [(usize, usize)],
+    /// This is the main thread of a program that has no other use for its stack: what lies below is given back there too.
+    pub spare_stack: bool,
 }
 
 /// The walker's own state.
@@ -41,6 +43,7 @@ pub(crate) struct Walk<'m> {
     pub(crate) words: &'m mut [usize],
     pub(crate) report: i32,
     pub(crate) forget: &'m [(usize, usize)],
+    pub(crate) spare_stack: bool,
     /// The root that container paths are resolved below; -1 until `AttachRoot` or the first use, then it is `/`.
     root: i32,
     /// Program that `FindProgram` found.
@@ -119,7 +122,7 @@ pub fn walk(arena: &[u8], memory: Memory<'_>) -> ! {
 }
 
 fn steps(arena: &[u8], memory: Memory<'_>, report: &mut i32, plan: &mut u32) -> Result<Infallible, Fail> {
-    let Memory { slots, words, report: channel, kept, forget } = memory;
+    let Memory { slots, words, report: channel, kept, forget, spare_stack } = memory;
     close_others(kept).at(0, Call::CloseRange)?;
     // A reader of ours that is gone must be an error, not a signal that waits until the mask is emptied.
     sys::set_ignored(SIGPIPE, true).at(0, Call::Signal)?;
@@ -131,6 +134,7 @@ fn steps(arena: &[u8], memory: Memory<'_>, report: &mut i32, plan: &mut u32) -> 
         words,
         report: channel,
         forget,
+        spare_stack,
         root: -1,
         found: None,
         home: Buf::new(),

@@ -26,6 +26,7 @@ use crate::spec;
 use crate::state::{Lock, NamespaceRecord, Progress, Record, RecordedHooks, Store};
 use crate::stdio::Stdio;
 use crate::validate::{HookPoint, Namespace, ValidHook};
+use coracle_init::program::Slot;
 use rustix::fs::{Mode, OFlags, open};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -76,7 +77,7 @@ fn launch(
     let cgroup = made.insert(cgroup);
 
     let mut slots = streams.take(plan.streams);
-    slots.extend(plan.joins.iter().copied().zip(cgroup.joins()?));
+    slots.extend(each_join(&plan.joins, cgroup.joins()?)?);
     if let Some(slot) = plan.gate {
         slots.push((slot, Gate::bind(lock.as_fd())?));
     }
@@ -308,4 +309,20 @@ fn name_oom(error: Error, cgroup: &Cgroup) -> Error {
 /// Inode of a namespace of our child; 0 when it cannot be read, which is what an unprivileged runtime gets for a non-dumpable child.
 fn namespace_inode(pid: i32, file: &str) -> u64 {
     rustix::fs::stat(format!("/proc/{pid}/ns/{file}")).map_or(0, |stat| stat.st_ino)
+}
+
+/// Each file of a version 1 hierarchy in its slot; a missing one would leave the container out of that hierarchy.
+///
+/// # Errors
+/// [`ErrorKind::State`] when there are more or fewer than planned.
+pub(crate) fn each_join(slots: &[Slot], files: Vec<OwnedFd>) -> Result<Vec<(Slot, OwnedFd)>> {
+    if slots.len() != files.len() {
+        return Err(Error::new(
+            ErrorKind::State,
+            "the container's cgroups are not those that were planned with",
+        )
+        .in_phase(Phase::Cgroup)
+        .with_code("cgroup-changed"));
+    }
+    Ok(slots.iter().copied().zip(files).collect())
 }

@@ -99,7 +99,13 @@ fn run(
     let (pid, pidfd) = start(path, args, env, cwd, [&stdin, &output], &theirs)?;
     drop((stdin, output, theirs));
     let mut child = Child { path, pid, pidfd, feed: Some(feed), listen: Some(listen), tail: Vec::new() };
-    let wait = child.attend(input, deadline, init)?;
+    let wait = match child.attend(input, deadline, init) {
+        Ok(wait) => wait,
+        Err(error) => {
+            child.end()?;
+            return Err(error);
+        }
+    };
     if let Ok(super::channel::Event::Message { message, .. }) = report.recv(Some(Instant::now()), None) {
         child.end()?;
         return Err(Error::new(ErrorKind::Hook, format!("execute {path}"))
@@ -183,6 +189,7 @@ fn start(
         report: report.as_raw_fd(),
         kept: &kept,
         forget: &[],
+        spare_stack: false,
     };
     let broken = |e: Errno| Error::os(format!("clone a process for {path}"), e);
     let mask = SigSet::all()

@@ -113,6 +113,8 @@ impl Session {
             report: theirs.as_raw_fd(),
             kept: &kept,
             forget: &forget,
+            // Another thread's stack has neighbours.
+            spare_stack: setting.own_process && rustix::thread::gettid() == rustix::process::getpid(),
         };
         let into = setting.cgroup.filter(|_| script.into_cgroup).and_then(Cgroup::into_cgroup_fd);
         let mask = Mask::block_all()?;

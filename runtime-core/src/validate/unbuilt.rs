@@ -24,6 +24,7 @@ pub(crate) enum Feature {
     MountLabel,
     AppArmor,
     JoinedMountNamespace,
+    ExecAffinity,
     /// No document asks for it; the caller chooses the driver.
     SystemdCgroups,
     /// No document asks for it.
@@ -44,6 +45,7 @@ const ENTRIES: &[(Feature, &str)] = &[
     (Feature::MountLabel, "SELinux labels of mounts"),
     (Feature::AppArmor, "AppArmor profiles"),
     (Feature::JoinedMountNamespace, "joining a mount namespace"),
+    (Feature::ExecAffinity, "CPUs of a further process"),
     (Feature::SystemdCgroups, "control groups by systemd"),
     (Feature::Checkpoint, "checkpoints"),
 ];
@@ -98,6 +100,11 @@ pub(super) fn process(process: &ProcessParts, at: &Place<'_>, report: &mut Repor
         (Feature::IoPriority, process.io_priority.is_some(), "ioPriority"),
         (Feature::ProcessLabel, process.selinux_label.is_some(), "selinuxLabel"),
         (Feature::AppArmor, confined, "apparmorProfile"),
+        (
+            Feature::ExecAffinity,
+            process.affinity_initial.is_some() || process.affinity_final.is_some(),
+            "execCPUAffinity",
+        ),
     ] {
         refuse(feature, asked, &at.key(key), report);
     }

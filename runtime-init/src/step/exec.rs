@@ -173,7 +173,7 @@ pub(crate) fn gate(w: &mut Walk<'_>, gate: Slot) -> Result<(), Fail> {
         // It only saves memory: an address that is not mapped any more is no reason to fail.
         let _ = sys::forget(*address, *len);
     }
-    if !w.forget.is_empty() {
+    if w.spare_stack {
         sys::forget_stack();
     }
     loop {

@@ -157,6 +157,7 @@ impl Program {
                     report,
                     kept: &kept,
                     forget: &self.forget,
+                    spare_stack: false,
                 },
             );
         }

@@ -206,6 +206,12 @@ fn what_is_not_built_is_refused_where_it_is_asked_for() {
         (Feature::MountLabel, "/linux/mountLabel", json!("a:b:c:d"), "/linux/mountLabel"),
         (Feature::AppArmor, "/process/apparmorProfile", json!("docker-default"), "/process/apparmorProfile"),
         (
+            Feature::ExecAffinity,
+            "/process/execCPUAffinity",
+            json!({"final": "0"}),
+            "/process/execCPUAffinity",
+        ),
+        (
             Feature::JoinedMountNamespace,
             "/linux/namespaces/0",
             json!({"type": "mount", "path": "/proc/1/ns/mnt"}),
