@@ -30,13 +30,7 @@ fn process() {
         ("/process/oomScoreAdj", json!(-1000), "", ""),
         ("/process/consoleSize", json!({"height": 70000, "width": 1}), "", ""),
         ("/process/apparmorProfile", json!("a\nb"), "/process/apparmorProfile", "text-lines"),
-        (
-            "/process/execCPUAffinity",
-            json!({"initial": "0-3", "final": ""}),
-            "/process/execCPUAffinity",
-            "unbuilt",
-        ),
-        ("/process/execCPUAffinity", json!({"initial": "", "final": ""}), "", ""),
+        ("/process/execCPUAffinity", json!({"initial": "0-3", "final": ""}), "", ""),
         ("/process/execCPUAffinity", json!({"final": "3-0"}), "/process/execCPUAffinity/final", "cpu-list"),
         ("/process/execCPUAffinity", json!({"initial": "a"}), "/process/execCPUAffinity/initial", "cpu-list"),
     ]);
