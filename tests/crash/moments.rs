@@ -1,6 +1,6 @@
 //! The runtime dies at random moments, which may lie between any two instructions, also of what it has started.
 
-use crate::subject::{Subject, number};
+use crate::subject::{Subject, number, wait_for};
 use coracle_tests::{T, cases_alone, need};
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ fn kill_after(subject: &Subject<'_>, words: &[&str], more: &[&str], time: Durati
         std::hint::spin_loop();
     }
     child.kill().unwrap();
-    child.wait().unwrap();
+    wait_for(&child);
 }
 
 /// How long a command takes when nobody kills it, in microseconds.

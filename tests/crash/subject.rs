@@ -1,12 +1,13 @@
 //! The container that a runtime dies over, and what may be left of it: nothing.
 
 use coracle_tests::{Bundle, T, Value, cgroup, dirs, host, json};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -109,7 +110,7 @@ impl<'a> Subject<'a> {
     /// Runs a command to its end.
     pub fn run(&self, words: &[&str], more: &[&str]) -> ExitStatus {
         let _ = fs::remove_file(self.log());
-        self.command(&self.line(words, more)).status().unwrap()
+        wait_for(&self.command(&self.line(words, more)).spawn().unwrap())
     }
 
     /// Runs a command that has to work.
@@ -170,7 +171,21 @@ fn marker(t: &T) -> String {
     format!("CORACLE_TEST_MARK={}", t.dir().display())
 }
 
-/// Takes the children that came to us when their parent was killed. No other case runs.
+/// Waits for a child, and takes meanwhile what came to us when its parent was killed, as a subreaper has to: the first process of a pid
+/// namespace does not end before the last one is reaped. No other case runs.
+pub fn wait_for(child: &Child) -> ExitStatus {
+    loop {
+        match wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) if pid == Pid::from_child(child) => {
+                return ExitStatus::from_raw(status.as_raw());
+            }
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => panic!("waiting for a child: {error}"),
+        }
+    }
+}
+
+/// Takes the children that came to us when their parent was killed.
 pub fn reap() {
     while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
 }
