@@ -2,7 +2,7 @@
 //! is held for a while before, so that what it has started has come as far as it can.
 
 use crate::subject::{Subject, number, reap};
-use coracle_tests::{T, cases_alone, need};
+use coracle_tests::{T, cases_alone, cgroup, need};
 use nix::errno::Errno;
 use nix::sys::ptrace::{self, Event, Options};
 use nix::sys::signal::{Signal, kill};
@@ -13,7 +13,16 @@ use std::io::Write;
 use std::process::Stdio;
 use std::time::Duration;
 
-cases_alone![create, create_with_hooks, create_without_cgroups, run, start, exec, delete];
+cases_alone![
+    create,
+    create_with_hooks,
+    create_without_cgroups,
+    create_in_a_cgroup_of_others,
+    run,
+    start,
+    exec,
+    delete,
+];
 
 /// How a traced command ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -158,6 +167,13 @@ fn create_with_hooks(t: &T) {
 fn create_without_cgroups(t: &T) {
     t.needs(&[need::Need::Root, need::Need::UserNamespaces]);
     sweep_create(t, &Subject::of_a_user(t), &["create"], 3);
+}
+
+/// Nor can one whose cgroup is not the runtime's own.
+fn create_in_a_cgroup_of_others(t: &T) {
+    t.needs(&[need::Need::Root]);
+    sweep_create(t, &Subject::in_a_cgroup_of_others(t), &["create"], 1);
+    cgroup::remove(&format!("{}/others", cgroup::parent()));
 }
 
 fn run(t: &T) {

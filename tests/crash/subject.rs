@@ -78,6 +78,18 @@ impl<'a> Subject<'a> {
         subject
     }
 
+    /// A container whose cgroup was there before: it is not the runtime's to remove, and says nothing of whose processes live in it.
+    pub fn in_a_cgroup_of_others(t: &'a T) -> Self {
+        let mut subject = Self::new(t, false);
+        let path = format!("{}/others", cgroup::parent());
+        for hierarchy in cgroup::hierarchies() {
+            fs::create_dir_all(hierarchy.mount.join(path.trim_start_matches('/'))).unwrap();
+        }
+        subject.bundle.set("/linux/cgroupsPath", json!(path));
+        subject.bundle.write();
+        subject
+    }
+
     /// The command line of a command for this container; `more` comes behind the name.
     pub fn line(&self, words: &[&str], more: &[&str]) -> Vec<OsString> {
         let mut line: Vec<OsString> =

@@ -94,7 +94,10 @@ impl Cgroup {
     }
 
     fn kill_listed_or_at_once(&self) -> Result<()> {
-        let killed = match self.v2().map(|member| member.dir.write("cgroup.kill", "1")) {
+        // Not one that stays: whoever is cloned into a cgroup that was killed once is killed too, for ever after (seen on Linux 6.18, which
+        // compares the count of kills with that of the parent's cgroup).
+        let ours = self.v2().filter(|member| member.is_ours());
+        let killed = match ours.map(|member| member.dir.write("cgroup.kill", "1")) {
             Some(Ok(())) => true,
             // Before 5.14, and in threaded cgroups: one by one.
             Some(Err(error)) if error.is(Errno::NOENT) || error.is(Errno::OPNOTSUPP) => false,

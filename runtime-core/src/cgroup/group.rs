@@ -134,6 +134,11 @@ impl Member {
         }
     }
 
+    /// Whether we made it and nobody will use it after the container.
+    pub(super) fn is_ours(&self) -> bool {
+        self.record.ours
+    }
+
     pub(super) fn version(&self) -> Version {
         self.record.version
     }
