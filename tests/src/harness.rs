@@ -92,6 +92,18 @@ impl T {
             *self.differs.lock().unwrap() = Some(reason.to_owned());
         }
     }
+    /// The same case with another runtime, in a directory of its own.
+    pub fn with(&self, runtime: Runtime) -> Self {
+        let name =
+            runtime.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        Self {
+            name: self.name,
+            dir: CaseDir::new(&format!("{}.{name}", self.name)),
+            runtime,
+            faults: Mutex::default(),
+            differs: Mutex::default(),
+        }
+    }
     /// Whether the runtime is held to everything (ours), or is one of the known others.
     pub fn ours(&self) -> bool {
         matches!(self.runtime.kind, Kind::Coracle | Kind::Other)
@@ -183,6 +195,11 @@ thread_local! {
 
 /// Runs a suite: the exit code of the program.
 pub fn main(groups: &[&[Case]]) -> ExitCode {
+    main_with(groups, &[])
+}
+
+/// Runs a suite that starts other runtimes too.
+pub fn main_with(groups: &[&[Case]], others: &[Runtime]) -> ExitCode {
     let options = Options::read();
     let cases: Vec<Case> =
         groups.iter().copied().flatten().filter(|case| options.wants(short(case.name))).copied().collect();
@@ -197,7 +214,9 @@ pub fn main(groups: &[&[Case]]) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let runtime = Runtime::locate();
-    make_place_for_crun(&runtime);
+    if let Some(crun) = others.iter().chain([&runtime]).find(|one| one.kind == Kind::Crun) {
+        make_place_for_crun(crun);
+    }
     println!("{} cases with {} ({})", cases.len(), runtime.path.display(), runtime.version());
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).expect("a flag of the own process");
     std::panic::set_hook(Box::new(|info| {
@@ -225,6 +244,54 @@ pub fn main(groups: &[&[Case]]) -> ExitCode {
     }
     dirs::remove_run_dir();
     tally.close(&runtime, options.expected_skips)
+}
+
+/// Runs a suite as an ordinary user: as it is, or, started by root, as a user that nobody else is.
+pub fn main_as_user(groups: &[&[Case]]) -> ExitCode {
+    if !rustix::process::geteuid().is_root() {
+        return main(groups);
+    }
+    if let Err(error) = enter_private_mounts() {
+        eprintln!("a mount namespace of our own: {error}");
+        return ExitCode::FAILURE;
+    }
+    make_place_for_crun(&Runtime::locate());
+    let dir = dirs::run_dir();
+    let status = as_user(&dir).status();
+    dirs::remove_run_dir();
+    match status.map(|status| status.code()) {
+        Ok(Some(0)) => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// This program again, as an ordinary user, with copies of all programs in a directory that the user can reach.
+fn as_user(dir: &Path) -> Command {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    const USER: u32 = 65_432;
+    let runtime = Runtime::locate();
+    let copy = |from: &Path| {
+        let to = dir.join(from.file_name().expect("a file"));
+        std::fs::copy(from, &to).expect("own directory");
+        std::fs::set_permissions(&to, std::fs::Permissions::from_mode(0o755)).expect("own file");
+        to
+    };
+    let own = copy(&std::env::current_exe().expect("own program"));
+    let (payload, runtime) = (copy(payload()), copy(&runtime.path));
+    let home = dir.join("home");
+    for path in [&home, &home.join("run")] {
+        std::fs::create_dir(path).expect("own directory");
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("own directory");
+        chown(path, Some(USER), Some(USER)).expect("root gives away");
+    }
+    std::fs::set_permissions(home.join("run"), std::fs::Permissions::from_mode(0o700))
+        .expect("own directory");
+    let mut command = Command::new(&payload);
+    command.args(["launch", "--user", &format!("{USER}:{USER}"), "--umask", "022", "--"]);
+    command.arg(own).args(std::env::args_os().skip(1)).current_dir(&home);
+    command.env("PAYLOAD", &payload).env("RUNTIME", &runtime).env("HOME", &home).env("TMPDIR", &home);
+    command.env("XDG_RUNTIME_DIR", home.join("run")).env("USER", "ordinary");
+    command
 }
 
 /// The name without the crate's.
