@@ -4,8 +4,11 @@ use coracle_tests::*;
 
 cases![exit_codes, errors, state_keys, lists, life_by_hand];
 
-const CODES: &[Listed] =
-    &[Listed { peer: "crun", name: "exec missing", reason: "it leaves a process behind, so it is not tried" }];
+const CODES: &[Listed] = &[Listed {
+    peer: "crun",
+    name: "exec missing",
+    reason: "it leaves a process behind, so it is not tried",
+}];
 
 fn exit_codes(t: &T) {
     compare(t, CODES, |t| {

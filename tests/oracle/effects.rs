@@ -190,7 +190,11 @@ fn user_namespace(t: &T) {
     let names: Vec<String> = list.iter().map(|name| format!("mount /dev/{name} options")).collect();
     let list: Vec<Listed> = names
         .iter()
-        .map(|name| Listed { peer: "runc", name: name.clone().leak(), reason: "our bound nodes carry more flags" })
+        .map(|name| Listed {
+            peer: "runc",
+            name: name.clone().leak(),
+            reason: "our bound nodes carry more flags",
+        })
         .collect();
     seen(t, &list, |bundle| {
         bundle.user_namespace(600_000);
