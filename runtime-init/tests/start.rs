@@ -300,7 +300,13 @@ fn memory_of_the_parent_is_given_back_at_the_gate() {
         p.step(Step::Gate { gate });
         let child = p.start(0);
         child.expect(Kind::Waiting);
-        common::short_sleep();
+        child.send(Kind::Go, &[]);
+        // It gives back after it has said that it waits.
+        let mut patience = 500;
+        while forget && resident(child.pid) > SIZE && patience > 0 {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            patience -= 1;
+        }
         assert_eq!(resident(child.pid) > SIZE, !forget);
         rustix::process::pidfd_send_signal(&child.pidfd, rustix::process::Signal::KILL).unwrap();
         child.wait();
