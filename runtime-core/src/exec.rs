@@ -93,11 +93,12 @@ impl<'c> Exec<'c> {
             Status::Creating => return Err(not_running()),
         }
         let init = Container::init_fd(&seen)?;
-        let facts = container.runtime().facts()?;
+        let capabilities = container.runtime().capabilities()?;
         let cgroup = container.cgroup()?;
         let joins = cgroup.map_or(Ok(Vec::new()), |c| c.joins())?;
         let target = self.target(cgroup.is_some_and(|c| c.into_cgroup_fd().is_some()), joins.len())?;
-        let plan = watch.step(Phase::Plan, "plan", || exec::plan(&valid, &target, facts, self.choices))?;
+        let plan =
+            watch.step(Phase::Plan, "plan", || exec::plan(&valid, &target, capabilities, self.choices))?;
         let mut streams = self.stdio.open()?;
         let mut slots = streams.take(plan.streams);
         slots.extend(each_join(&plan.joins, joins)?);

@@ -5,7 +5,7 @@
 use crate::bundle::Bundle;
 use crate::container::Container;
 use crate::error::{Error, ErrorKind, Phase, Result};
-use crate::host::Facts;
+use crate::host::{self, Facts};
 use crate::id::ContainerId;
 use crate::launch;
 use crate::observe::{Observer, Watch};
@@ -149,6 +149,11 @@ impl Runtime {
         }
         let facts = Facts::probe()?;
         Ok(self.0.facts.get_or_init(|| facts))
+    }
+
+    /// What this process can pass on: the one fact that an exec needs.
+    pub(crate) fn capabilities(&self) -> Result<u64> {
+        self.0.facts.get().map_or_else(host::permitted, |facts| Ok(facts.capabilities))
     }
 
     /// Begins a container. Nothing happens before [`Create::plan`] and the plan's own methods.

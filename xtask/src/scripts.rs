@@ -40,7 +40,7 @@ pub fn vm(args: &[String]) -> Outcome {
             std::fs::copy(&from, &to).map_err(|e| format!("copy {}: {e}", from.display()))?;
         }
         let mut command = run::program(dir.join("run"), ["--timeout", VM_TIME, "--share"]);
-        command.arg(scratch.path()).args(["--", "env", "TMPDIR=/var/tmp"]);
+        command.arg(scratch.path()).args(["--", "env", "TMPDIR=/var/tmp", "STREAM_MIB=4"]);
         for (name, file) in [("RUNTIME", "coracle"), ("PAYLOAD", "payload")] {
             command.arg(format!("{name}={}", scratch.path().join(file).display()));
         }

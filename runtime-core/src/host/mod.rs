@@ -75,6 +75,16 @@ impl Facts {
     }
 }
 
+/// Our permitted capabilities.
+///
+/// # Errors
+/// When the kernel does not say.
+pub(crate) fn permitted() -> Result<u64> {
+    rustix::thread::capabilities(None)
+        .map(|sets| sets.permitted.bits())
+        .map_err(|e| Error::os("read the runtime's capabilities", e).in_phase(Phase::Plan))
+}
+
 /// The initial user namespace has a fixed inode number (`PROC_USER_INIT_INO`, include/linux/proc_ns.h).
 fn in_initial_user_namespace() -> Result<bool> {
     let stat = rustix::fs::stat("/proc/self/ns/user").map_err(|e| {

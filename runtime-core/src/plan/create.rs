@@ -99,7 +99,11 @@ pub(crate) fn plan(
     let wanted = process::Wanted {
         process: &valid.process,
         pointer: "/process",
-        capabilities: grantable(valid.process.capabilities.unwrap_or_default(), facts, user_namespace),
+        capabilities: grantable(
+            valid.process.capabilities.unwrap_or_default(),
+            facts.capabilities,
+            user_namespace,
+        ),
         filter: filter.clone(),
         user_namespace,
         groups_denied: around.deny_setgroups,
@@ -214,10 +218,10 @@ impl HookPoints {
 /// Granting less than asked is what the specification wants for capabilities that cannot be granted.
 pub(crate) fn grantable(
     sets: crate::validate::CapabilitySets,
-    facts: &Facts,
+    capabilities: u64,
     user_namespace: bool,
 ) -> crate::validate::CapabilitySets {
-    let have = if user_namespace { u64::MAX } else { facts.capabilities };
+    let have = if user_namespace { u64::MAX } else { capabilities };
     let mut sets = sets;
     for set in [
         &mut sets.bounding,

@@ -7,7 +7,6 @@
 use super::process::{self, Filter, Gate};
 use super::script::{Open, Script};
 use crate::error::{Error, ErrorKind, Phase, Result};
-use crate::host::Facts;
 use crate::validate::{NamespaceKind, ValidProcess};
 use coracle_init::program::{Slot, Step};
 
@@ -45,14 +44,14 @@ pub(crate) struct ExecPlan {
     pub(crate) program: String,
 }
 
-/// Plans an exec.
+/// Plans an exec. `capabilities`: what the runtime itself has and can pass on.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidSpec`] for strings with NUL; [`ErrorKind::Unsupported`] when the script is full.
 pub(crate) fn plan(
     valid: &ValidProcess,
     container: &Container,
-    facts: &Facts,
+    capabilities: u64,
     choices: Choices,
 ) -> Result<ExecPlan> {
     let mut script = Script::new();
@@ -64,7 +63,11 @@ pub(crate) fn plan(
     let wanted = process::Wanted {
         process: valid,
         pointer: "",
-        capabilities: super::create::grantable(valid.capabilities.unwrap_or_default(), facts, user_namespace),
+        capabilities: super::create::grantable(
+            valid.capabilities.unwrap_or_default(),
+            capabilities,
+            user_namespace,
+        ),
         filter: container.filter.clone(),
         user_namespace,
         groups_denied: container.groups_denied,
