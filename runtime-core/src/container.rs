@@ -96,6 +96,9 @@ impl Container {
     /// What the directory says now.
     fn read(runtime: &Runtime, dir: ContainerDir) -> Result<Self> {
         let Some(record) = dir.read_record()? else {
+            if dir.is_removed()? {
+                return Err(missing());
+            }
             return Err(Error::new(
                 ErrorKind::State,
                 "container has no record: its creation was never finished",

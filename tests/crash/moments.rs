@@ -31,7 +31,7 @@ fn kill_after(subject: &Subject<'_>, words: &[&str], more: &[&str], time: Durati
         std::hint::spin_loop();
     }
     child.kill().unwrap();
-    wait_for(&child);
+    wait_for(child);
 }
 
 /// How long a command takes when nobody kills it, in microseconds.

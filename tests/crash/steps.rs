@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use std::fs;
 use std::io::Write;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 cases_alone![
     create,
@@ -24,6 +24,9 @@ cases_alone![
     delete,
 ];
 
+/// How long forty kills may take before some are left out.
+const LONG: Duration = Duration::from_secs(6);
+
 /// How a traced command ended.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
@@ -34,7 +37,7 @@ enum End {
 }
 
 /// Starts a command and kills it before the system call with this number, counted from the first that changes something.
-fn kill_at(subject: &Subject<'_>, words: &[&str], more: &[&str], at: u64) -> End {
+fn kill_at(subject: &Subject<'_>, words: &[&str], more: &[&str], at: u64, hold: bool) -> End {
     let line = subject.line(words, more);
     let mut shell = vec!["/bin/sh".into(), "-c".into(), "read go; exec \"$@\"".into(), "sh".into()];
     shell.extend(line);
@@ -45,13 +48,13 @@ fn kill_at(subject: &Subject<'_>, words: &[&str], more: &[&str], at: u64) -> End
     ptrace::seize(pid, options).expect("tracing is allowed");
     ptrace::interrupt(pid).unwrap();
     child.stdin.take().unwrap().write_all(b"go\n").unwrap();
-    let end = trace(pid, at);
+    let end = trace(pid, at, hold);
     // Reaped by the tracer already.
     drop(child);
     end
 }
 
-fn trace(pid: Pid, at: u64) -> End {
+fn trace(pid: Pid, at: u64, hold: bool) -> End {
     let (mut executed, mut entry, mut begun, mut calls) = (false, true, false, 0);
     loop {
         match waitpid(pid, Some(WaitPidFlag::__WALL)) {
@@ -62,7 +65,7 @@ fn trace(pid: Pid, at: u64) -> End {
                         calls += 1;
                     }
                     if begun && calls > at {
-                        if at % 2 == 1 {
+                        if hold {
                             std::thread::sleep(Duration::from_millis(10));
                         }
                         kill(pid, Signal::SIGKILL).unwrap();
@@ -128,17 +131,22 @@ fn sweep(
     subject: &Subject<'_>,
 ) {
     t.needs(&[need::Need::Root]);
-    let step = number("CRASH_STEP", step);
+    let mut step = number("CRASH_STEP", step);
+    let begun = Instant::now();
     let mut at = number("CRASH_SEED", u64::from(std::process::id())) % step;
     let mut kills = 0;
     loop {
         before();
-        match kill_at(subject, words, more, at) {
+        match kill_at(subject, words, more, at, kills % 2 == 1) {
             End::Itself => break,
             End::Killed(call) => {
                 kills += 1;
                 after(&format!("{words:?} killed at call {call}"));
             }
+        }
+        // A slow machine looks at fewer places.
+        if begun.elapsed() > LONG * u32::try_from(kills / 40 + 1).unwrap() {
+            step += 2;
         }
         at += step;
         assert!(at < 20_000, "it never ends by itself");
@@ -172,7 +180,7 @@ fn create_without_cgroups(t: &T) {
 /// Nor can one whose cgroup is not the runtime's own.
 fn create_in_a_cgroup_of_others(t: &T) {
     t.needs(&[need::Need::Root]);
-    sweep_create(t, &Subject::in_a_cgroup_of_others(t), &["create"], 1);
+    sweep_create(t, &Subject::in_a_cgroup_of_others(t), &["create"], 3);
     cgroup::remove(&format!("{}/others", cgroup::parent()));
 }
 
@@ -192,7 +200,7 @@ fn start(t: &T) {
         }
         subject.removed(when);
     };
-    sweep(t, &["start"], &[], 1, &|| subject.good(&["create"], &[]), &after, &subject);
+    sweep(t, &["start"], &[], 2, &|| subject.good(&["create"], &[]), &after, &subject);
 }
 
 /// What is killed is one process; the container is as before.
@@ -212,5 +220,5 @@ fn exec(t: &T) {
 fn delete(t: &T) {
     let subject = Subject::new(t, true);
     let before = || subject.good(&["create"], &[]);
-    sweep(t, &["delete", "--force"], &[], 1, &before, &|when| subject.removed(when), &subject);
+    sweep(t, &["delete", "--force"], &[], 2, &before, &|when| subject.removed(when), &subject);
 }

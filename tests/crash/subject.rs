@@ -122,7 +122,7 @@ impl<'a> Subject<'a> {
     /// Runs a command to its end.
     pub fn run(&self, words: &[&str], more: &[&str]) -> ExitStatus {
         let _ = fs::remove_file(self.log());
-        wait_for(&self.command(&self.line(words, more)).spawn().unwrap())
+        wait_for(self.command(&self.line(words, more)).spawn().unwrap())
     }
 
     /// Runs a command that has to work.
@@ -185,10 +185,10 @@ fn marker(t: &T) -> String {
 
 /// Waits for a child, and takes meanwhile what came to us when its parent was killed, as a subreaper has to: the first process of a pid
 /// namespace does not end before the last one is reaped. No other case runs.
-pub fn wait_for(child: &Child) -> ExitStatus {
+pub fn wait_for(child: Child) -> ExitStatus {
     loop {
         match wait(WaitOptions::empty()) {
-            Ok(Some((pid, status))) if pid == Pid::from_child(child) => {
+            Ok(Some((pid, status))) if pid == Pid::from_child(&child) => {
                 return ExitStatus::from_raw(status.as_raw());
             }
             Ok(_) | Err(Errno::INTR) => {}

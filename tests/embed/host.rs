@@ -164,7 +164,8 @@ fn process() -> BTreeMap<String, String> {
     for name in ["cwd", "root", "exe"] {
         put(name, link(&format!("/proc/self/{name}")));
     }
-    put("umask", status(&text("/proc/self/status")).remove("Umask").unwrap_or_default());
+    let own = text("/proc/self/status");
+    put("umask", status(&own).remove("Umask").unwrap_or(own));
     // Nobody wants to read it in a log.
     let mut sum = std::hash::DefaultHasher::new();
     std::env::vars_os().for_each(|entry| entry.hash(&mut sum));

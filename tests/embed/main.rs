@@ -33,6 +33,8 @@ use world::World;
 /// A promise and what proves it.
 pub type Case = (&'static str, fn(&World));
 
+/// Set by a case that this machine or user cannot do.
+pub static SKIP: AtomicBool = AtomicBool::new(false);
 /// No case takes longer; one that does hangs.
 const WATCHDOG: Duration = Duration::from_secs(300);
 
@@ -51,7 +53,7 @@ fn main() -> ExitCode {
     host::begin();
     let dir = dirs::CaseDir::new("embed");
     let world = World::new(dir.path());
-    let failed = run_all(&[promises::CASES, fleet::CASES, hooks::CASES, leaks::CASES], &words, &world);
+    let failed = run_all(&[promises::CASES, fleet::CASES, hooks::CASES, leaks::CASES], &words, &world, false);
     drop(dir);
     if rustix::process::geteuid().is_root() {
         coracle_tests::cgroup::remove(&coracle_tests::cgroup::parent());
@@ -60,15 +62,19 @@ fn main() -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Runs the cases one after the other: the number of those that failed.
-pub fn run_all(groups: &[&[Case]], words: &[String], world: &World) -> usize {
+/// Runs the cases one after the other: the number of those that failed. `inside` another case, in another process.
+pub fn run_all(groups: &[&[Case]], words: &[String], world: &World, inside: bool) -> usize {
     let cases = groups.iter().copied().flatten();
     let cases =
         cases.filter(|(name, _)| words.is_empty() || words.iter().any(|word| name.contains(word.as_str())));
-    let (mut passed, mut failed) = (0, Vec::new());
+    let (mut passed, mut skipped, mut failed) = (0, 0, Vec::new());
     for (name, case) in cases {
         let begun = Instant::now();
-        if run_one(name, *case, world) {
+        let good = run_one(name, *case, world);
+        if SKIP.swap(false, Ordering::SeqCst) {
+            skipped += 1;
+            println!("skipped: {name}");
+        } else if good {
             passed += 1;
             println!("ok: {name} ({:.2} s)", begun.elapsed().as_secs_f32());
         } else {
@@ -76,8 +82,13 @@ pub fn run_all(groups: &[&[Case]], words: &[String], world: &World) -> usize {
             println!("FAILED: {name}");
         }
     }
-    println!("{passed} passed, {} failed {failed:?}", failed.len());
-    assert!(passed + failed.len() > 0, "no case has this name");
+    failed.iter().for_each(|name| println!("failed: {name}"));
+    // Those of another process are one case of ours.
+    if inside {
+        assert!(passed > 0 || !failed.is_empty(), "no case has this name");
+    } else {
+        println!("{passed} passed, {} failed, {skipped} skipped", failed.len());
+    }
     failed.len()
 }
 

@@ -80,7 +80,12 @@ pub fn play(words: &[String]) -> ExitCode {
             crate::host::begin();
             let world = World::at(Path::new(dir));
             let words: Vec<String> = cases.iter().map(|word| (*word).to_owned()).collect();
-            let failed = crate::run_all(&[crate::fleet::CASES, crate::promises::CASES], &words, &world);
+            let failed = crate::run_all(
+                &[crate::fleet::CASES, crate::promises::CASES, crate::promises::INSIDE],
+                &words,
+                &world,
+                true,
+            );
             if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         other => panic!("no role {other:?}"),

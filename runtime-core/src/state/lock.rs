@@ -9,7 +9,7 @@ use super::record::Record;
 use super::store::{ContainerDir, FILES, FILTER, RECORD, RECORD_NEW, read_names};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::id::ContainerId;
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, fstat, openat, renameat, statat, unlinkat};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, renameat, unlinkat};
 use rustix::io::{Errno, write};
 use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
@@ -57,8 +57,8 @@ impl Lock {
             pause = pause.saturating_mul(2).min(PAUSE.1);
         }
         let lock = Self { dir: dir.clone(), fd };
-        lock.check_place()?;
-        Ok(lock)
+        // It may have been removed while we waited, and made anew by somebody else.
+        if lock.dir.is_removed()? { Err(missing()) } else { Ok(lock) }
     }
 
     /// Whether somebody holds the lock now. Takes nothing that could disturb another reader.
@@ -73,17 +73,6 @@ impl Lock {
                 Err(e) => return Err(fail(e)),
             }
         }
-    }
-
-    /// The name must still lead to the directory that was locked: it may have been removed, and made anew by somebody else.
-    fn check_place(&self) -> Result<()> {
-        let there = match statat(self.dir.root(), self.dir.id().as_str(), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
-            Err(Errno::NOENT) => return Err(missing()),
-            Err(e) => return Err(self.dir.os("look at the container's directory", e)),
-        };
-        let here = fstat(&self.fd).map_err(|e| self.dir.os("look at the container's directory", e))?;
-        if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino) { Ok(()) } else { Err(missing()) }
     }
 
     /// Replaces the record; readers see the old one or the new one.

@@ -268,6 +268,21 @@ impl ContainerDir {
         Lock::is_held(self)
     }
 
+    /// Whether the name leads to this directory no longer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] when the kernel cannot be asked.
+    pub(crate) fn is_removed(&self) -> Result<bool> {
+        let fail = |e: Errno| self.os("look at the container's directory", e);
+        let there = match statat(self.root(), self.id().as_str(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(true),
+            Err(e) => return Err(fail(e)),
+        };
+        let here = fstat(&self.0.fd).map_err(fail)?;
+        Ok((there.st_dev, there.st_ino) != (here.st_dev, here.st_ino))
+    }
+
     /// The record; `None` when none was written: its creator is about to, or was killed before.
     ///
     /// When the machine was booted since, it comes without the init process, its namespaces and cgroup: numbers and names that
