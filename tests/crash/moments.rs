@@ -81,5 +81,5 @@ fn anywhere(t: &T) {
 
 fn anywhere_as_a_user(t: &T) {
     t.needs(&[need::Need::Root, need::Need::UserNamespaces]);
-    rounds(t, &[Subject::of_a_user(t)], 80);
+    rounds(t, &[Subject::of_a_user(t)], 60);
 }

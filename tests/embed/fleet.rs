@@ -50,7 +50,8 @@ impl Dice {
 
 fn hundreds_of_containers_from_eight_threads(world: &World) {
     // The count is bounded, not the time: a slow machine takes longer and finds the same.
-    let left = AtomicUsize::new(320);
+    // Another process that does the same in other circumstances makes fewer.
+    let left = AtomicUsize::new(if crate::roles::playing() { 120 } else { 320 });
     let take = || left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
     let mut dice = Dice::new("fleet");
     std::thread::scope(|scope| {

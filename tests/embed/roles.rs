@@ -11,6 +11,11 @@ use std::sync::atomic::Ordering;
 /// The first argument of a role.
 pub const MARK: &str = "role";
 
+/// Whether this process plays one.
+pub fn playing() -> bool {
+    std::env::args().nth(1).is_some_and(|word| word == MARK)
+}
+
 /// Starts this program in a role. While it is waited for the host's reaper has to rest.
 pub fn command(role: &str, world: &World, words: &[&str]) -> Command {
     let mut command = Command::new("/proc/self/exe");
