@@ -29,5 +29,15 @@ unsafe extern "C" fn main(argc: i32, argv: *const *const u8) -> i32 {
     let arena = unsafe { core::slice::from_raw_parts(*argv, usize::try_from(argc).unwrap_or(0)) };
     let mut slots = [-1; 8];
     let mut words = [0; 64];
-    walk(arena, Memory { slots: &mut slots, words: &mut words, report: 3, kept: &[0, 1, 2, 3], forget: &[], spare_stack: true })
+    walk(
+        arena,
+        Memory {
+            slots: &mut slots,
+            words: &mut words,
+            report: 3,
+            kept: &[0, 1, 2, 3],
+            forget: &[],
+            spare_stack: true,
+        },
+    )
 }
