@@ -8,7 +8,7 @@ const VM_TIME: &str = "1000";
 
 /// Smaller numbers for cases that repeat or move much: the emulator is some twenty times slower.
 const VM_NUMBERS: [&str; 6] =
-    ["TMPDIR=/var/tmp", "SEQUENTIAL=10", "LIVES=2", "PARALLEL=16", "CRASH_ROUNDS=1"];
+    ["TMPDIR=/var/tmp", "STREAM_MIB=4", "SEQUENTIAL=10", "LIVES=2", "PARALLEL=16", "CRASH_ROUNDS=1"];
 /// `vm`: runs a command in the machine; without arguments, or with words alone, the suites: static programs, because there is
 /// no C library inside.
 ///
