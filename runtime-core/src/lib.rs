@@ -4,6 +4,12 @@
 //! child process walks after one `clone3`. The calling process is never changed: no working directory, umask, signal
 //! handlers, environment, limits or standard streams of it are touched, and nothing is printed.
 //!
+//! Containers and further processes are children of the calling process. Until they execute a program they have no exit signal: neither
+//! SIGCHLD nor a `waitpid(-1)` of the caller meets them, and what fails on the way is reaped here. execve(2) gives every process SIGCHLD;
+//! when the caller's own reaper is first, or SIGCHLD is ignored, `wait` still knows the status from Linux 6.15 on, and says
+//! [`ExitStatus::Unknown`] before. A container that was never started and that another process deletes stays a zombie until
+//! [`Container::wait`], [`Container::start`] or [`Container::delete`] is called here.
+//!
 //! Tests: beside each module for what is pure, in the `tests` package with real containers for the rest.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]

@@ -1,7 +1,7 @@
 //! Processes by pidfd: who is it, does it live, how did it end, and signals to nobody else.
 //!
 //! A number in a saved record is a hint: before anything is done to a process it is opened as a pidfd and compared with what was
-//! recorded. Waiting is by pidfd alone; no SIGCHLD, no `waitpid(-1)`, so a host with a reaper of its own is not disturbed.
+//! recorded. Waiting is by pidfd alone; no SIGCHLD is needed and no `waitpid(-1)` is made, so a host with a reaper of its own is not disturbed.
 //!
 //! Must not: know containers, read records. Tests: at the end of this file.
 
