@@ -1,10 +1,11 @@
 //! The runtime dies at random moments, which may lie between any two instructions, also of what it has started.
 
 use crate::subject::{Subject, number, wait_for};
+use coracle_tests::runtime::wait_until;
 use coracle_tests::{T, cases_alone, need};
 use std::time::{Duration, Instant};
 
-cases_alone![anywhere, anywhere_as_a_user];
+cases_alone![anywhere, anywhere_as_a_user, while_a_hook_hangs];
 
 /// splitmix64.
 struct Dice(u64);
@@ -71,6 +72,32 @@ fn rounds(t: &T, subjects: &[Subject<'_>], rounds: u64) {
             kill_after(subject, words, more, time);
             subject.removed(&format!("round {round}: {words:?} killed after {time:?}"));
         }
+    }
+}
+
+/// Hooks on the host end with the runtime that waits for them, those inside with the container.
+fn while_a_hook_hangs(t: &T) {
+    t.needs(&[need::Need::Root]);
+    for (kind, before, words) in [
+        ("prestart", None, &["create"][..]),
+        ("createRuntime", None, &["create"]),
+        ("createContainer", None, &["create"]),
+        ("startContainer", Some("create"), &["start"]),
+        ("poststart", Some("create"), &["start"]),
+        ("poststart", None, &["run", "--detach"]),
+        ("poststop", Some("create"), &["delete", "--force"]),
+    ] {
+        let (subject, file) = Subject::that_hangs(t, kind);
+        if let Some(before) = before {
+            subject.good(&[before], &[]);
+        }
+        let mut child = subject.command(&subject.line(words, &[])).spawn().unwrap();
+        wait_until(kind, || file.exists());
+        child.kill().unwrap();
+        wait_for(child);
+        std::fs::remove_file(file).unwrap();
+        // A poststop hook would hang again; after the first one the container is gone.
+        subject.removed(kind);
     }
 }
 

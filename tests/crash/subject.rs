@@ -53,6 +53,22 @@ impl<'a> Subject<'a> {
         Self { t, bundle, program: t.runtime.path.clone(), root, id, user: None }
     }
 
+    /// A container whose hook of this kind notes that it runs in the file, and then sleeps for ever.
+    pub fn that_hangs(t: &'a T, kind: &str) -> (Self, PathBuf) {
+        let mut subject = Self::new(t, false);
+        let inside = kind == "startContainer";
+        let outside = coracle_tests::harness::payload().display().to_string();
+        let path = if inside { "/payload".to_owned() } else { outside };
+        let file = if inside { subject.bundle.inside("/tmp/hangs") } else { t.dir().join("hangs") };
+        let name = if inside { "/tmp/hangs".to_owned() } else { file.display().to_string() };
+        let args = ["payload", "hook", &name, kind, "sleep", "600000"];
+        subject
+            .bundle
+            .set(&format!("/hooks/{kind}"), json!([{"path": path, "args": args, "env": [marker(t)]}]));
+        subject.bundle.write();
+        (subject, file)
+    }
+
     /// The same for an ordinary user: a user namespace, and no cgroup by which a process could be found again.
     pub fn of_a_user(t: &'a T) -> Self {
         let mut subject = Self::new(t, false);
