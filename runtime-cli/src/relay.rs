@@ -256,9 +256,13 @@ impl<'a> Relay<'a> {
 
 /// Whether our job has no shell that could continue it.
 fn orphaned() -> bool {
-    let Some(parent) = rustix::process::getppid() else { return true };
-    let same_session = rustix::process::getsid(Some(parent)) == rustix::process::getsid(None);
-    !same_session || rustix::process::getpgid(Some(parent)) == Ok(rustix::process::getpgrp())
+    // Not rustix: a session or group whose leader lives outside our pid namespace is 0, which its type cannot hold.
+    use nix::unistd::{getpgid, getpgrp, getppid, getsid};
+    let parent = getppid();
+    if parent.as_raw() == 0 {
+        return true;
+    }
+    getsid(Some(parent)) != getsid(None) || getpgid(Some(parent)) == Ok(getpgrp())
 }
 
 /// Which ends have something.

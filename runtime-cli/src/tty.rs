@@ -88,7 +88,8 @@ impl Host {
 
     /// Whether we are the terminal's foreground job. One that is not our controlling terminal has no jobs for us.
     pub fn is_ours(&self) -> bool {
-        tcgetpgrp(&self.fd).map_or(true, |group| group == rustix::process::getpgrp())
+        let own = nix::unistd::getpgrp().as_raw();
+        tcgetpgrp(&self.fd).map_or(true, |group| group.as_raw_nonzero().get() == own)
     }
 
     /// Rows and columns, unless the terminal does not know.

@@ -193,14 +193,23 @@ pub(crate) fn status(fd: i32) -> Result<Statx, Errno> {
     fs::statx(sys::borrow(fd), c"", flags, StatxFlags::BASIC_STATS | StatxFlags::MNT_ID)
 }
 
-/// The mount that a descriptor was reached through (STATX_MNT_ID, Linux 5.8).
+/// The mount that a descriptor was reached through.
 pub(crate) fn mount_id(fd: i32) -> Result<u64, Errno> {
-    let st = status(fd)?;
+    status(fd).and_then(|st| id_of(&st))
+}
+
+/// The mount in an answer of [`status`] (STATX_MNT_ID, Linux 5.8).
+pub(crate) fn id_of(st: &Statx) -> Result<u64, Errno> {
     if StatxFlags::from_bits_retain(st.stx_mask).contains(StatxFlags::MNT_ID) {
         Ok(st.stx_mnt_id)
     } else {
         Err(Errno::NOSYS)
     }
+}
+
+/// Major and minor number of the file system in an answer of [`status`].
+pub(crate) fn device(st: &Statx) -> (u32, u32) {
+    (st.stx_dev_major, st.stx_dev_minor)
 }
 
 /// `f_type` of the file system that a descriptor lies on.

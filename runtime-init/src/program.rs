@@ -419,7 +419,8 @@ steps! {
 
 /// [`Step::Attach`]: the last component of the target is not followed when it is a link.
 pub const ATTACH_NOFOLLOW: u32 = 1;
-/// [`Step::Attach`]: the target lies on or below `/proc`; only what the kernel's procfs really has may be covered there.
+/// [`Step::Attach`]: the target lies on or below `/proc`; only a procfs may stand on it, and below it only what the kernel's procfs
+/// really has may be covered. Without it no target on the container's `/proc` is accepted, however it was reached.
 pub const ATTACH_ON_PROC: u32 = 2;
 /// [`Step::Attach`]: the target must not be reached through a link (`/proc` and `/sys` themselves).
 pub const ATTACH_NO_LINKS: u32 = 4;

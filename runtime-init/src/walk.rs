@@ -54,6 +54,8 @@ pub(crate) struct Walk<'m> {
     pub(crate) inherit: Option<(u32, u32)>,
     /// Mounts attached on or below `/proc` and `/sys`: what a mask may stand on besides procfs and sysfs.
     pub(crate) planned: Planned,
+    /// Device numbers of the procfs that was attached on `/proc`.
+    pub(crate) proc: Option<(u32, u32)>,
 }
 
 impl Walk<'_> {
@@ -140,6 +142,7 @@ fn steps(arena: &[u8], memory: Memory<'_>, report: &mut i32, plan: &mut u32) -> 
         home: Buf::new(),
         inherit: None,
         planned: Planned::new(),
+        proc: None,
     };
     let mut index = 0_u32;
     while index < program.len() {

@@ -240,7 +240,7 @@ fn what_may_cover_proc() {
         return;
     }
     let r = Rootfs::new("onproc");
-    r.dir("proc").dir("elsewhere").link("sys", "elsewhere");
+    r.dir("proc").dir("elsewhere").link("sys", "elsewhere").link("way", "/proc");
     let attempt = |fstype: &str, target: &str, flags| {
         let mut p = container(&r);
         for name in HOST {
@@ -256,6 +256,10 @@ fn what_may_cover_proc() {
     assert_eq!((m.call, m.errno), (Call::Compare, libc::EXDEV));
     let m = attempt("tmpfs", "/proc/not-there", ATTACH_ON_PROC);
     assert_eq!((m.call, m.errno), (Call::Openat2, libc::ENOENT), "nothing is made on procfs");
+    for (target, flags) in [("/way/sys", 0), ("/way", 0), ("/way/../way/sys", ATTACH_TAKE_MODE)] {
+        let m = attempt("tmpfs", target, flags);
+        assert_eq!((m.call, m.errno), (Call::Compare, libc::EXDEV), "{target}");
+    }
     let m = attempt("sysfs", "/sys", ATTACH_NO_LINKS);
     assert_eq!((m.call, m.errno), (Call::Openat2, libc::ELOOP));
     let m = attempt("tmpfs", "/proc/self/cwd/x", 0);

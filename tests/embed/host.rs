@@ -172,8 +172,10 @@ fn process() -> BTreeMap<String, String> {
     put("environment", sum.finish().to_string());
     put("dumpable", format!("{:?}", rustix::process::dumpable_behavior()));
     put("subreaper", format!("{:?}", rustix::process::child_subreaper()));
-    put("session", format!("{:?}", rustix::process::getsid(None)));
-    put("group", format!("{:?}", rustix::process::getpgrp()));
+    // After the name in parentheses: state, parent, group, session (proc_pid_stat(5)).
+    let stat = text("/proc/self/stat");
+    let after = stat.rsplit_once(") ").map_or("", |(_, after)| after);
+    put("parent, group, session", after.split(' ').skip(1).take(3).collect::<Vec<_>>().join(" "));
     put("nice", format!("{:?}", rustix::process::getpriority_process(None)));
     seen
 }

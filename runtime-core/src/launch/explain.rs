@@ -212,6 +212,9 @@ fn step_failure(message: &Message, wording: &StepRecord) -> Error {
 /// What usually is behind a failure, where one answer fits.
 fn hint(message: &Message, wording: &StepRecord) -> Option<&'static str> {
     match (wording.name.as_str(), message.call, message.errno) {
+        ("Attach", Call::Compare, libc::EXDEV) => {
+            Some("on /proc only a procfs can be mounted, below it only over files that lxcfs provides")
+        }
         ("Attach", Call::Compare, _) => Some("something replaced the mount's target while it was mounted"),
         ("Attach", _, libc::ELOOP) => Some("a link of procfs or sysfs stands in the way"),
         ("Attach", Call::Mkdirat | Call::Mknodat, libc::EROFS) => {

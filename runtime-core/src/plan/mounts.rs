@@ -417,7 +417,8 @@ fn attach(script: &mut Script, mount: &ValidMount, tree: Slot) -> Result<()> {
     let mut flags = 0;
     if matches!(mount.destination.as_str(), "/proc" | "/sys") {
         flags |= ATTACH_NO_LINKS;
-    } else if mount.destination.starts_with("/proc/") {
+    }
+    if mount.destination == "/proc" || mount.destination.starts_with("/proc/") {
         flags |= ATTACH_ON_PROC;
     }
     let has_mode = || mount.options.data.iter().any(|word| word.starts_with("mode="));

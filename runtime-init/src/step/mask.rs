@@ -67,13 +67,15 @@ pub(crate) fn mask(w: &mut Walk<'_>, path: Str, null: Slot, empty: Slot) -> Resu
     let cover = w.slot(if is_dir { empty } else { null })?;
     let base = w.root()?;
     let path = w.program.cstr(path)?;
+    let attach = |tree: i32| {
+        let id = path::mount_id(tree).at(3, Call::Stat)?;
+        attach_checked(base, path, Links::Follow, (tree, id), &fd, 3).map(|()| id)
+    };
     let id = match clone_tree(cover, false, 2) {
-        Ok(tree) => attach_checked(base, path, Links::Follow, tree.raw(), &fd, 3)?,
+        Ok(tree) => attach(tree.raw())?,
         // Before Linux 6.15 a detached tree cannot be cloned: the first mask takes the tree itself, later ones clone it, as it then
         // stands in this namespace.
-        Err(fail) if fail.errno == Errno::INVAL.raw_os_error() => {
-            attach_checked(base, path, Links::Follow, cover, &fd, 3)?
-        }
+        Err(fail) if fail.errno == Errno::INVAL.raw_os_error() => attach(cover)?,
         Err(fail) => return Err(fail),
     };
     w.planned.add(id);
@@ -89,7 +91,8 @@ pub(crate) fn readonly(w: &mut Walk<'_>, path: Str) -> Result<(), Fail> {
     attr::set(tree.raw(), true, &MountAttr { set: RDONLY, ..MountAttr::default() }, 3)
         .say(path::last(name))?;
     let path = w.program.cstr(path)?;
-    let id = attach_checked(base, path, Links::Follow, tree.raw(), &fd, 4)?;
+    let id = path::mount_id(tree.raw()).at(4, Call::Stat)?;
+    attach_checked(base, path, Links::Follow, (tree.raw(), id), &fd, 4)?;
     if below(name, b"proc") || below(name, b"sys") {
         w.planned.add(id);
     }

@@ -5,7 +5,7 @@
 
 use core::ffi::CStr;
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Statx};
 use rustix::io::Errno;
 use rustix::mount::{
     MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_reconfigure, fsconfig_set_flag,
@@ -177,22 +177,21 @@ pub(crate) fn move_onto(tree: i32, target: &Fd, part: u32) -> Result<(), Fail> {
     move_mount(sys::borrow(tree), c"", target, c"", flags).at(part, Call::MoveMount)
 }
 
-/// Attaches `tree` to `target`, which `path` was resolved to, and looks again where the path leads. Answers the mount's id.
+/// Attaches `tree`, whose mount has the id `id`, to `target`, which `path` was resolved to, and looks again where the path leads.
 /// Parts `part` (`move_mount`) and `part + 1` (the look).
 pub(crate) fn attach_checked(
     base: Base,
     path: &CStr,
     links: Links,
-    tree: i32,
+    (tree, id): (i32, u64),
     target: &Fd,
     part: u32,
-) -> Result<u64, Fail> {
+) -> Result<(), Fail> {
     let next = part.wrapping_add(1);
-    let id = path::mount_id(tree).at(part, Call::Stat)?;
     move_onto(tree, target, part).say(path::last(path.to_bytes()))?;
     let seen = path::existing(base, path, links).at(next)?;
     if path::mount_id(seen.raw()).at(next, Call::Stat)? == id {
-        Ok(id)
+        Ok(())
     } else {
         Err(Fail::new(next, Call::Compare, Errno::STALE).say(path::last(path.to_bytes())))
     }
@@ -225,7 +224,9 @@ pub(crate) fn attach(w: &mut Walk<'_>, tree: Slot, target: Str, flags: u32) -> R
     } else {
         Links::Follow
     };
-    let is_dir = path::kind(tree).at(0, Call::Stat)? == FileType::Directory;
+    let own = path::status(tree).at(0, Call::Stat)?;
+    let id = path::id_of(&own).at(0, Call::Stat)?;
+    let is_dir = FileType::from_raw_mode(own.stx_mode.into()) == FileType::Directory;
     let leaf = if is_dir { Leaf::Dir(path::DIR_MODE) } else { Leaf::File(FILE_MODE) };
     let mut existed = true;
     let fd = match path::existing(base, path, links) {
@@ -237,15 +238,16 @@ pub(crate) fn attach(w: &mut Walk<'_>, tree: Slot, target: Str, flags: u32) -> R
         other => other,
     }
     .at(1)?;
-    if flags & ATTACH_ON_PROC != 0 {
-        on_proc(name, tree, &fd).say(path::last(name))?;
-    }
+    on_proc(w.proc, flags, name, tree, &own, &fd).say(path::last(name))?;
     if flags & ATTACH_TAKE_MODE != 0 && existed && is_dir {
         take_mode(tree, &fd)?;
     }
-    let id = attach_checked(base, path, links, tree, &fd, 4)?;
+    attach_checked(base, path, links, (tree, id), &fd, 4)?;
     if below(name, b"proc") || below(name, b"sys") {
         w.planned.add(id);
+    }
+    if flags & ATTACH_ON_PROC != 0 && !beneath_top(name) {
+        w.proc = Some(path::device(&own));
     }
     Ok(())
 }
@@ -257,14 +259,24 @@ fn beneath_top(path: &[u8]) -> bool {
     path::names(path).nth(1).is_some()
 }
 
-/// Over `/proc` itself only the root of a procfs may stand; below it only something that the procfs there really has.
-fn on_proc(name: &[u8], tree: i32, target: &Fd) -> Result<(), Fail> {
+/// Over `/proc` itself only the root of a procfs may stand; below it only what the plan allows there, over something that the procfs
+/// really has. Any other target that turns out to lie on the container's `/proc` was led there by a link.
+fn on_proc(
+    proc: Option<(u32, u32)>,
+    flags: u32,
+    name: &[u8],
+    tree: i32,
+    own: &Statx,
+    target: &Fd,
+) -> Result<(), Fail> {
     const PROC_ROOT_INO: u64 = 1;
     let is_proc = |fd: i32| path::magic(fd).at(2, Call::Fstatfs).map(|magic| magic == PROC_MAGIC);
-    let allowed = if beneath_top(name) {
+    let allowed = if flags & ATTACH_ON_PROC == 0 {
+        proc.is_none() || proc != Some(path::device(&path::status(target.raw()).at(2, Call::Stat)?))
+    } else if beneath_top(name) {
         is_proc(target.raw())?
     } else {
-        is_proc(tree)? && path::status(tree).at(2, Call::Stat)?.stx_ino == PROC_ROOT_INO
+        own.stx_ino == PROC_ROOT_INO && is_proc(tree)?
     };
     if allowed { Ok(()) } else { Err(Fail::new(2, Call::Compare, Errno::XDEV)) }
 }
