@@ -13,7 +13,7 @@ use crate::runtime::ContainerRecord;
 use crate::spec;
 use crate::state::Status;
 use crate::stdio::{Io, Stdio};
-use crate::validate::{NamespaceKind, validate_process, violations_error};
+use crate::validate::{MemoryPlacement, NamespaceKind, validate_process, violations_error};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -102,6 +102,9 @@ impl<'c> Exec<'c> {
         let mut streams = self.stdio.open()?;
         let mut slots = streams.take(plan.streams);
         slots.extend(each_join(&plan.joins, joins)?);
+        if let Some((slot, cgroup)) = plan.enter.zip(cgroup) {
+            slots.extend(cgroup.entry()?.map(|file| (slot, file)));
+        }
         let setting = Setting {
             cgroup,
             init: Some(init),
@@ -111,7 +114,7 @@ impl<'c> Exec<'c> {
             network: None,
             program: plan.program,
         };
-        let held = !plan.script.beside.is_empty();
+        let held = plan.script.must_meet();
         let mut session = Session::begin(plan.script, setting, &watch)?;
         session.beside()?;
         watch.step(Phase::Exec, "wait for the program", || {
@@ -151,7 +154,18 @@ impl<'c> Exec<'c> {
             }
             None => None,
         };
-        Ok(exec::Container { namespaces, root_is_mapped, groups_denied, filter, joins, into_cgroup })
+        let memory =
+            record.memory_policy.as_ref().map(|policy| MemoryPlacement::recorded(policy.mode, &policy.nodes));
+        Ok(exec::Container {
+            namespaces,
+            root_is_mapped,
+            groups_denied,
+            filter,
+            joins,
+            into_cgroup,
+            memory,
+            personality: record.personality,
+        })
     }
 }
 

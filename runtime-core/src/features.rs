@@ -64,7 +64,7 @@ fn linux() -> LinuxFeatures {
             schemata: Some(is_built(Feature::IntelRdt)),
             monitoring: Some(is_built(Feature::IntelRdt)),
         }),
-        memory_policy: is_built(Feature::MemoryPolicy).then(|| MemoryPolicyFeature {
+        memory_policy: Some(MemoryPolicyFeature {
             modes: texts(words::memory_modes()),
             flags: texts(words::memory_flags()),
         }),

@@ -25,4 +25,5 @@ pub mod walk;
 pub mod wire;
 
 pub use step::raise_loopback;
+pub use sys::{SchedAttr, set_io_priority, set_scheduler};
 pub use walk::{Memory, walk};

@@ -398,6 +398,14 @@ steps! {
     Seccomp { filter: Bytes, flags: u64, listener: Slot } = 87,
     /// `sched_setaffinity(0, mask)`; an all-ones mask resets to what the cpuset allows.
     CpuAffinity { mask: Bytes } = 88,
+    /// `sched_setattr(0, attr)`; `attr` is written by [`crate::step::sched::encode`].
+    Scheduler { attr: Bytes } = 110,
+    /// `ioprio_set(IOPRIO_WHO_PROCESS, 0, value)`: the process is alone in its process group.
+    IoPriority { value: u32 } = 111,
+    /// `personality(domain)`, read back.
+    Personality { domain: u32 } = 112,
+    /// `set_mempolicy(policy, nodes)`; `nodes` holds whole machine words, or nothing.
+    MemoryPolicy { policy: u32, nodes: Bytes } = 113,
 
     // --- the end ----------------------------------------------------------------------------------------------
     /// Looks for the program: the first of `candidates` that is a regular file one may execute; else the error that execvp

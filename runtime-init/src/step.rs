@@ -14,6 +14,7 @@ pub(crate) mod mount;
 pub(crate) mod ns;
 
 pub(crate) mod root;
+pub mod sched;
 pub(crate) mod terminal;
 
 pub use ns::raise_loopback;

@@ -7,6 +7,7 @@
 //! Tests: `tests/walk.rs`.
 
 mod open;
+mod sched;
 mod socket;
 
 use core::ffi::CStr;
@@ -17,6 +18,8 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 
 pub(crate) use open::{fsmount, fsopen, fspick, open, open_top, open_tree, peer, pipe};
+pub use sched::{SchedAttr, set_io_priority, set_scheduler};
+pub(crate) use sched::{personality, set_memory_policy};
 pub(crate) use socket::{receive, send_with_fd, unix_socket};
 
 /// One system call.

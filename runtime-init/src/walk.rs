@@ -12,7 +12,9 @@ use crate::path::Base;
 use crate::program::{Program, Slot, Step, Str};
 use crate::report::{self, At, Fail};
 use crate::step::mount::Planned;
-use crate::step::{attr, copy, cred, dev, exec, file, filter, hook, limits, mask, mount, ns, root, terminal};
+use crate::step::{
+    attr, copy, cred, dev, exec, file, filter, hook, limits, mask, mount, ns, root, sched, terminal,
+};
 use crate::sys::{self, CapSets, Fd, MountAttr};
 use crate::wire::Call;
 
@@ -249,6 +251,10 @@ fn one(w: &mut Walk<'_>, step: Step) -> Result<(), Fail> {
         Step::WorkingDir { path, create, optional } => file::working_dir(w, path, create, optional),
         Step::Seccomp { filter, flags, listener } => filter::seccomp(w, filter, flags, listener),
         Step::CpuAffinity { mask } => limits::affinity(w, mask),
+        Step::Scheduler { attr } => sched::scheduler(w, attr),
+        Step::IoPriority { value } => sched::io_priority(value),
+        Step::Personality { domain } => sched::personality(domain),
+        Step::MemoryPolicy { policy, nodes } => sched::memory_policy(w, policy, nodes),
         Step::FindProgram { candidates, uid, home } => exec::find_program(w, candidates, uid, home),
         Step::ResetSignals => exec::reset_signals(),
         Step::Gate { gate } => exec::gate(w, gate),

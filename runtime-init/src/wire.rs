@@ -182,6 +182,14 @@ numbered! {
         Getdents = 57,
         /// fcntl(2)
         Fcntl = 58,
+        /// sched_setattr(2)
+        SchedSetattr = 70,
+        /// ioprio_set(2)
+        IoprioSet = 71,
+        /// personality(2)
+        Personality = 72,
+        /// set_mempolicy(2)
+        SetMempolicy = 73,
     }
 }
 

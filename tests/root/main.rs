@@ -20,6 +20,7 @@ mod lifecycle;
 mod mounts;
 mod namespaces;
 mod process;
+mod scheduling;
 mod seccomp;
 mod terminal;
 
@@ -28,6 +29,7 @@ fn main() -> std::process::ExitCode {
         lifecycle::CASES,
         exec::CASES,
         process::CASES,
+        scheduling::CASES,
         mounts::CASES,
         devices::CASES,
         namespaces::CASES,

@@ -30,10 +30,6 @@ cases![
     session_keyring,
     kept_session_keyring,
     nothing_is_inherited,
-    scheduler,
-    io_priority,
-    affinity,
-    personality,
     missing_commands,
     executable_is_searched,
     closed_standard_descriptors,
@@ -351,48 +347,6 @@ fn nothing_is_inherited(t: &T) {
     assert_eq!(seen["ppid"], 0);
     assert_eq!(seen["personality"], 0);
     assert_eq!(seen["seccomp"]["mode"], 0, "none is configured");
-}
-
-fn scheduler(t: &T) {
-    t.differs("runc", "process.scheduler is younger than runc 1.1");
-    t.differs("crun", "process.scheduler is younger than crun 1.8");
-    let mut bundle = Bundle::new(t, &["report"]);
-    bundle.set("/process/scheduler", json!({"policy": "SCHED_BATCH", "nice": 7}));
-    needs_built(t, &mut bundle, "/process/scheduler");
-    let seen = report(t, &mut bundle);
-    assert_eq!(
-        (seen["scheduler"]["policy"].as_i64(), seen["scheduler"]["nice"].as_i64()),
-        (Some(3), Some(7))
-    );
-}
-
-fn io_priority(t: &T) {
-    t.differs("runc", "process.ioPriority is younger than runc 1.1");
-    t.differs("crun", "process.ioPriority is younger than crun 1.8");
-    let mut bundle = Bundle::new(t, &["report"]);
-    bundle.set("/process/ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 6}));
-    needs_built(t, &mut bundle, "/process/ioPriority");
-    let seen = report(t, &mut bundle);
-    assert_eq!(seen["ioPriority"], json!({"class": 2, "level": 6}));
-}
-
-fn affinity(t: &T) {
-    t.needs(&[Need::Processors(2)]);
-    t.differs("runc", "runc 1.1 keeps the caller's affinity");
-    t.differs("crun", "crun 1.8 keeps the caller's affinity");
-    let mut bundle = Bundle::new(t, &["report"]);
-    let container = Container::new(t, &mut bundle);
-    let seen = container.run_call().launched(["--cpu", "0"]).done().expect(0).json();
-    assert!(seen["affinity"].as_array().unwrap().len() > 1, "the cpuset's, not the caller's");
-}
-
-fn personality(t: &T) {
-    t.differs("runc", "linux.personality is younger than runc 1.1");
-    let mut bundle = Bundle::new(t, &["report"]);
-    bundle.set("/linux/personality", json!({"domain": "LINUX32"}));
-    needs_built(t, &mut bundle, "/linux/personality");
-    let seen = report(t, &mut bundle);
-    assert_eq!(seen["personality"], 8);
 }
 
 fn missing_commands(t: &T) {

@@ -25,7 +25,24 @@ pub(crate) fn answer(what: &Answer, pid: i32) -> Result<()> {
             }
         }),
         Answer::Rlimit { resource, soft, hard } => rlimit(pid, *resource, *soft, *hard),
+        Answer::Scheduler(policy) => scheduling("Scheduler", "set the scheduling policy", {
+            coracle_init::set_scheduler(pid, &policy.attr())
+        }),
+        Answer::IoPriority(class) => scheduling("IoPriority", "set the priority of disk access", {
+            coracle_init::set_io_priority(pid, class.value())
+        }),
     }
+}
+
+/// The words for a refusal are the same whichever half was refused.
+fn scheduling(step: &str, what: &'static str, result: std::result::Result<(), Errno>) -> Result<()> {
+    result.map_err(|e| {
+        let error = Error::os(what, e).with_code("step-failed");
+        match super::explain::scheduling_hint(step, e.raw_os_error()) {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
+    })
 }
 
 fn write_proc(pid: i32, file: &str, text: &str) -> Result<()> {

@@ -23,7 +23,7 @@ use crate::plan::hooks::state_text;
 use crate::process::Identity;
 use crate::runtime::{ContainerRecord, Created, Runtime};
 use crate::spec;
-use crate::state::{Lock, NamespaceRecord, Progress, Record, RecordedHooks, Store};
+use crate::state::{Lock, MemoryPolicyRecord, NamespaceRecord, Progress, Record, RecordedHooks, Store};
 use crate::stdio::Stdio;
 use crate::validate::{HookPoint, Namespace, ValidHook};
 use coracle_init::program::Slot;
@@ -176,6 +176,11 @@ fn intent(
         })
         .collect();
     record.cgroup = Some(CgroupRecord::intent(&plan.cgroup)?);
+    record.memory_policy = plan.valid.memory_policy.as_ref().map(|policy| MemoryPolicyRecord {
+        mode: policy.mode,
+        nodes: policy.nodes.as_ref().map(|nodes| nodes.ranges().to_vec()).unwrap_or_default(),
+    });
+    record.personality = plan.valid.personality;
     record.rootless = rootless;
     record.no_pivot = choices.no_pivot;
     record.no_new_keyring = choices.no_new_keyring;

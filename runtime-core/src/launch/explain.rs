@@ -79,7 +79,11 @@ fn sentence(planned: &Planned<Step>, arena: &Program<'_>) -> (String, String) {
         Step::BoundingSet { .. } => plain("reduce the capability bounding set"),
         Step::Capabilities { .. } => plain("set the capabilities"),
         Step::Seccomp { .. } => plain("load the seccomp filter"),
-        Step::CpuAffinity { .. } => plain("reset the CPU affinity"),
+        Step::CpuAffinity { .. } => plain("set the CPU affinity"),
+        Step::Scheduler { .. } => plain("set the scheduling policy"),
+        Step::IoPriority { .. } => plain("set the priority of disk access"),
+        Step::Personality { .. } => plain("set the execution domain"),
+        Step::MemoryPolicy { .. } => plain("set the memory policy"),
         Step::SessionKeyring => plain("make a session keyring"),
         Step::SetSid => plain("make a session"),
         Step::Hook { index, .. } => (format!("run hook {index}"), String::new()),
@@ -235,9 +239,35 @@ fn hint(message: &Message, wording: &StepRecord) -> Option<&'static str> {
         ("WorkingDir", Call::Getcwd | Call::Compare, _) => {
             Some("the directory lies outside the container's root")
         }
+        (name @ ("Scheduler" | "IoPriority" | "CpuAffinity" | "MemoryPolicy"), _, errno) => {
+            scheduling_hint(name, errno)
+        }
         ("Rlimit", _, libc::EPERM) => Some("raising a hard limit needs CAP_SYS_RESOURCE"),
         _ => None,
     }
+}
+
+/// What usually is behind a refusal of sched_setattr(2), ioprio_set(2), sched_setaffinity(2), set_mempolicy(2).
+pub(crate) fn scheduling_hint(step: &str, errno: i32) -> Option<&'static str> {
+    Some(match (step, errno) {
+        ("Scheduler", libc::EPERM) => {
+            "it needs CAP_SYS_NICE in the initial user namespace; a realtime policy also needs a cgroup with realtime time (cpu.rt_runtime_us of version 1), SCHED_DEADLINE all CPUs of its root domain"
+        }
+        ("Scheduler", libc::EBUSY) => "the CPUs have not that much time left for SCHED_DEADLINE",
+        ("Scheduler", libc::EINVAL) => {
+            "the kernel does not know the policy (SCHED_ISO was never built) or a flag, or the times are not runtime <= deadline <= period"
+        }
+        ("Scheduler", libc::EOPNOTSUPP) => "the kernel was built without utilisation clamps",
+        ("IoPriority", libc::EPERM) => "IOPRIO_CLASS_RT needs CAP_SYS_NICE in the initial user namespace",
+        ("CpuAffinity", libc::EINVAL) => {
+            "none of these CPUs is there and allowed: before the container's cgroup is entered the runtime's own cpuset counts, after it the container's"
+        }
+        ("MemoryPolicy", libc::EINVAL) => {
+            "a node is not there or the container's cpuset does not allow it, or the kernel does not know the mode or takes no such flag with it"
+        }
+        ("MemoryPolicy", libc::ENOSYS) => "the kernel was built without NUMA",
+        _ => return None,
+    })
 }
 
 fn call_name(call: Call) -> String {
@@ -248,6 +278,9 @@ fn call_name(call: Call) -> String {
         Call::PivotRoot => "pivot_root".to_owned(),
         Call::CloseRange => "close_range".to_owned(),
         Call::SchedSetaffinity => "sched_setaffinity".to_owned(),
+        Call::SchedSetattr => "sched_setattr".to_owned(),
+        Call::IoprioSet => "ioprio_set".to_owned(),
+        Call::SetMempolicy => "set_mempolicy".to_owned(),
         other => format!("{other:?}").to_lowercase(),
     }
 }

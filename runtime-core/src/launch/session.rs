@@ -206,7 +206,10 @@ impl Session {
                     self.channel.send(&Message::plain(Kind::HooksDone), &[])?;
                 }
                 Kind::Console => self.console = fds.into_iter().next(),
-                Kind::Waiting => return self.finish_network(),
+                Kind::Waiting => {
+                    self.answer_all(&self.script.late)?;
+                    return self.finish_network();
+                }
                 Kind::Failed => return Err(self.explain(&message)),
                 _ => return Err(unexpected(&message)),
             }

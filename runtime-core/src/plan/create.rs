@@ -108,7 +108,11 @@ pub(crate) fn plan(
         user_namespace,
         groups_denied: around.deny_setgroups,
         keep_groups: false,
-        reset_affinity: true,
+        // execCPUAffinity is for further processes.
+        cpus: None,
+        memory: valid.memory_policy.as_ref(),
+        personality: valid.personality,
+        nice_from_outside: process::nice_from_outside(user_namespace, facts.capabilities),
         answers_from_outside: user_namespace
             || valid.namespaces.joined(NamespaceKind::Pid).is_some()
             || valid.namespaces.contains(NamespaceKind::Time),

@@ -7,7 +7,7 @@
 use super::process::{self, Filter, Gate};
 use super::script::{Open, Script};
 use crate::error::{Error, ErrorKind, Phase, Result};
-use crate::validate::{NamespaceKind, ValidProcess};
+use crate::validate::{MemoryPlacement, NamespaceKind, ValidProcess};
 use coracle_init::program::{Slot, Step};
 
 /// What an exec needs to know of the container.
@@ -24,6 +24,10 @@ pub(crate) struct Container {
     pub(crate) joins: usize,
     /// It is in a version 2 cgroup.
     pub(crate) into_cgroup: bool,
+    /// Where its processes' memory comes from.
+    pub(crate) memory: Option<MemoryPlacement>,
+    /// Execution domain of its processes.
+    pub(crate) personality: Option<u32>,
 }
 
 /// What the caller decides.
@@ -39,6 +43,8 @@ pub(crate) struct Choices {
 pub(crate) struct ExecPlan {
     pub(crate) script: Script,
     pub(crate) joins: Vec<Slot>,
+    /// Slot of the version 2 file that the process writes itself to, when the clone does not put it there.
+    pub(crate) enter: Option<Slot>,
     pub(crate) streams: Option<[Slot; 3]>,
     pub(crate) preserve: u32,
     pub(crate) program: String,
@@ -57,7 +63,12 @@ pub(crate) fn plan(
     let mut script = Script::new();
     let own = |kind| container.namespaces.contains(&kind);
     let user_namespace = own(NamespaceKind::User);
-    script.into_cgroup = container.into_cgroup;
+    // Whoever is born in the cgroup has no time before it.
+    let enter = match valid.affinity_initial.as_ref().filter(|_| container.into_cgroup) {
+        Some(_) => Some(script.slot()?),
+        None => None,
+    };
+    script.into_cgroup = container.into_cgroup && enter.is_none();
     let joins = (0..container.joins).map(|_| script.slot()).collect::<Result<Vec<_>>>()?;
     let second = own(NamespaceKind::Pid) || own(NamespaceKind::Time);
     let wanted = process::Wanted {
@@ -72,7 +83,10 @@ pub(crate) fn plan(
         user_namespace,
         groups_denied: container.groups_denied,
         keep_groups: false,
-        reset_affinity: true,
+        cpus: valid.affinity_final.as_ref(),
+        memory: container.memory.as_ref(),
+        personality: container.personality,
+        nice_from_outside: process::nice_from_outside(user_namespace, capabilities),
         answers_from_outside: user_namespace || second,
     };
     process::plan_answers(&mut script, &wanted);
@@ -81,7 +95,11 @@ pub(crate) fn plan(
     if !script.answers.is_empty() {
         script.step("", phase, Step::Born { first: Slot::NONE, count: 0 });
     }
-    for fd in &joins {
+    if let Some(cpus) = &valid.affinity_initial {
+        let mask = script.arena.raw(&cpus.mask())?;
+        script.step("/execCPUAffinity/initial", Phase::Process, Step::CpuAffinity { mask });
+    }
+    for fd in joins.iter().chain(&enter) {
         script.step("", Phase::Cgroup, Step::JoinCgroup { fd: *fd });
         script.step("", Phase::Cgroup, Step::Close { fd: *fd });
     }
@@ -108,10 +126,9 @@ pub(crate) fn plan(
         script.step("/user", Phase::Process, Step::OwnStdio { uid, gid });
     }
     // Nothing waits for anything: the end of the report channel says that the program was executed.
-    let gate = if script.beside.is_empty() { Gate::None } else { Gate::Hold };
-    process::plan(&mut script, &wanted, gate, &mut |_| Ok(()), choices.preserve)?;
+    process::plan(&mut script, &wanted, Gate::None, &mut |_| Ok(()), choices.preserve)?;
     let program = valid.args.first().cloned().unwrap_or_default();
-    Ok(ExecPlan { script, joins, streams, preserve: choices.preserve, program })
+    Ok(ExecPlan { script, joins, enter, streams, preserve: choices.preserve, program })
 }
 
 fn plan_streams(script: &mut Script, valid: &ValidProcess, choices: Choices) -> Result<Option<[Slot; 3]>> {
@@ -140,4 +157,83 @@ fn plan_streams(script: &mut Script, valid: &ValidProcess, choices: Choices) -> 
         script.step("", Phase::Process, Step::InstallDescriptor { fd, target });
     }
     Ok(Some(slots))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::show;
+    use crate::spec::Process;
+    use crate::validate::validate_process;
+
+    /// A container with a pid and a mount namespace in a version 2 cgroup.
+    fn container() -> Container {
+        Container {
+            namespaces: vec![NamespaceKind::Pid, NamespaceKind::Mount],
+            root_is_mapped: true,
+            groups_denied: false,
+            filter: None,
+            joins: 0,
+            into_cgroup: true,
+            memory: None,
+            personality: None,
+        }
+    }
+
+    fn planned(extra: &str, container: &Container) -> String {
+        let text =
+            format!(r#"{{"user":{{"uid":0,"gid":0}},"cwd":"/","args":["/x"],"env":["HOME=/"]{extra}}}"#);
+        let valid = validate_process(&Process::from_slice(text.as_bytes()).unwrap()).unwrap();
+        let plan = plan(&valid, container, u64::MAX, Choices::default()).unwrap();
+        let mut out = String::new();
+        show::script(&mut out, &plan.script).unwrap();
+        out
+    }
+
+    /// Numbers of the lines that begin so.
+    fn lines(plan: &str, start: &str) -> Vec<usize> {
+        plan.lines().enumerate().filter(|(_, line)| line.starts_with(start)).map(|(n, _)| n).collect()
+    }
+
+    #[test]
+    fn the_first_processors_are_set_before_the_cgroup_is_entered() {
+        let plain = planned("", &container());
+        assert_eq!(plain.matches("CpuAffinity").count(), 1, "{plain}");
+        assert!(plain.contains("into the cgroup") && !plain.contains("JoinCgroup"), "{plain}");
+        for (joins, into_cgroup) in [(0, true), (2, false), (2, true)] {
+            let around = Container { joins, into_cgroup, ..container() };
+            let plan = planned(r#","execCPUAffinity":{"initial":"0-2,7","final":"1"}"#, &around);
+            let initial = lines(&plan, "init    CpuAffinity mask=0,1,2,7  # /execCPUAffinity/initial");
+            let last = lines(&plan, "init    CpuAffinity mask=1  # /execCPUAffinity/final");
+            let enter = lines(&plan, "init    JoinCgroup");
+            assert_eq!(enter.len(), joins + usize::from(into_cgroup), "{plan}");
+            assert!(!plan.contains("into the cgroup"), "nobody is born there: {plan}");
+            assert_eq!((initial.len(), last.len()), (1, 1), "{plan}");
+            assert!(enter.iter().all(|n| initial[0] < *n && *n < last[0]), "{plan}");
+        }
+    }
+
+    #[test]
+    fn what_needs_rights_outside_waits_for_the_parent() {
+        let extra = r#","scheduler":{"policy":"SCHED_FIFO","priority":9},"ioPriority":{"class":"IOPRIO_CLASS_RT","priority":1}"#;
+        let inside = planned(extra, &container());
+        assert!(inside.contains("init    Scheduler policy=1 priority=9  # /scheduler"), "{inside}");
+        assert!(inside.contains("init    IoPriority value=1:1  # /ioPriority"), "{inside}");
+        assert!(!inside.contains("Hold"), "{inside}");
+        let mut around = container();
+        around.namespaces.push(NamespaceKind::User);
+        let outside = planned(extra, &around);
+        assert!(outside.contains("at gate scheduler policy=1 priority=9  # /scheduler"), "{outside}");
+        assert!(outside.contains("at gate io priority 1:1  # /ioPriority"), "{outside}");
+        assert_eq!(lines(&outside, "init    Hold").len(), 1, "{outside}");
+        assert!(!planned("", &around).contains("Hold"), "only then");
+    }
+
+    #[test]
+    fn the_containers_memory_policy_and_domain_are_the_added_processs() {
+        let memory = MemoryPlacement::recorded(2, &[(0, 0)]);
+        let plan = planned("", &Container { memory: Some(memory), personality: Some(8), ..container() });
+        assert!(plan.contains("init    MemoryPolicy policy=2 nodes=0  # /linux/memoryPolicy"), "{plan}");
+        assert!(plan.contains("init    Personality domain=8  # /linux/personality"), "{plan}");
+    }
 }

@@ -6,14 +6,16 @@
 //! 2. The working directory is tried before and after the change of ids: private and root-squashed directories open to one of the two.
 //! 3. The program is looked for as the user who will run it, and before the filter, so that the filter need not allow the search.
 //! 4. Without no_new_privs a filter can only be loaded with CAP_SYS_ADMIN: before the final capabilities. With it, after them.
-//! 5. Signals get their defaults before the gate: a container that waits can be told to end.
+//! 5. The scheduling policy is the kernel's to grant by rights in the initial user namespace: below another one the parent sets it, at the gate.
+//! 6. Signals get their defaults before the gate: a container that waits can be told to end.
 //!
 //! Must not: ask the machine, read the environment. Tests: at the end of this file; golden plans; `tests` package, process.
 
 use super::script::{Answer, Script};
 use crate::error::{Error, ErrorKind, Phase, Result};
-use crate::validate::{CapabilitySets, ProcessParts, ResourceLimit};
+use crate::validate::{CapabilitySets, IndexList, MemoryPlacement, ProcessParts, ResourceLimit};
 use coracle_init::program::{Slot, Step, StrList};
+use coracle_init::step::sched;
 
 /// A compiled filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +44,22 @@ pub(crate) struct Wanted<'a> {
     pub(crate) keep_groups: bool,
     /// The parent does its part while the child waits: a second clone follows, or a user namespace hides us from it.
     pub(crate) answers_from_outside: bool,
-    /// CPU affinity is set back to what the cpuset allows.
-    pub(crate) reset_affinity: bool,
+    /// Which CPUs it may use; otherwise all that the cpuset allows, whatever the caller was bound to.
+    pub(crate) cpus: Option<&'a IndexList>,
+    /// Where its memory comes from (set_mempolicy(2)).
+    pub(crate) memory: Option<&'a MemoryPlacement>,
+    /// Execution domain (personality(2)).
+    pub(crate) personality: Option<u32>,
+    /// The runtime has CAP_SYS_NICE, which a container's own user namespace takes from the child.
+    pub(crate) nice_from_outside: bool,
+}
+
+/// CAP_SYS_NICE.
+const NICE: u64 = 1 << 23;
+
+/// Whether scheduling is the parent's: `capabilities` are the runtime's own.
+pub(crate) fn nice_from_outside(user_namespace: bool, capabilities: u64) -> bool {
+    user_namespace && capabilities & NICE != 0
 }
 
 /// What follows once the program may run.
@@ -53,7 +69,7 @@ pub(crate) enum Gate {
     Socket(Slot),
     /// Wait for the launch.
     Hold,
-    /// Nothing to wait for.
+    /// Nothing to wait for, but for what the parent has to do before the program may run.
     None,
 }
 
@@ -76,6 +92,45 @@ pub(crate) fn plan_answers(script: &mut Script, wanted: &Wanted<'_>) {
             script.aside(pointer, Phase::Process, what);
         }
     }
+}
+
+/// How the kernel treats the process among others. Behind the hooks that would inherit it, CPUs before the policy: SCHED_DEADLINE asks
+/// for all of them.
+fn plan_scheduling(script: &mut Script, wanted: &Wanted<'_>) -> Result<()> {
+    let phase = Phase::Process;
+    let process = wanted.process;
+    let at = |field: &str| format!("{}/{field}", wanted.pointer);
+    // More bits than any kernel has CPUs; the kernel takes those that the cpuset allows.
+    let (pointer, mask) = match wanted.cpus {
+        Some(cpus) => (at("execCPUAffinity/final"), cpus.mask()),
+        None => (String::new(), vec![0xff; 1024]),
+    };
+    let mask = script.arena.raw(&mask)?;
+    script.step(pointer, phase, Step::CpuAffinity { mask });
+    if let Some(memory) = wanted.memory {
+        let nodes = memory.nodes.as_ref().map(IndexList::mask).unwrap_or_default();
+        let nodes = script.arena.raw(&nodes)?;
+        script.step("/linux/memoryPolicy", phase, Step::MemoryPolicy { policy: memory.mode, nodes });
+    }
+    if let Some(policy) = &process.scheduler {
+        if wanted.nice_from_outside {
+            script.at_gate(at("scheduler"), phase, Answer::Scheduler(*policy));
+        } else {
+            let attr = script.arena.raw(&sched::encode(&policy.attr()))?;
+            script.step(at("scheduler"), phase, Step::Scheduler { attr });
+        }
+    }
+    if let Some(class) = process.io_priority {
+        if wanted.nice_from_outside {
+            script.at_gate(at("ioPriority"), phase, Answer::IoPriority(class));
+        } else {
+            script.step(at("ioPriority"), phase, Step::IoPriority { value: class.value() });
+        }
+    }
+    if let Some(domain) = wanted.personality {
+        script.step("/linux/personality", phase, Step::Personality { domain });
+    }
+    Ok(())
 }
 
 /// Plans from the limits to the last step before the gate, the gate, and what follows it.
@@ -113,11 +168,7 @@ pub(crate) fn plan(
         let ResourceLimit { resource, soft, hard, .. } = *limit;
         script.step(at(&format!("rlimits/{index}")), phase, Step::Rlimit { resource, soft, hard });
     }
-    if wanted.reset_affinity {
-        // More bits than any kernel has CPUs; the kernel takes those that the cpuset allows.
-        let mask = script.arena.raw(&[0xff; 1024])?;
-        script.step("", phase, Step::CpuAffinity { mask });
-    }
+    plan_scheduling(script, wanted)?;
     // Unset means unchanged in the specification; images are made for 0022, which is what runc and crun give them.
     script.step(at("user/umask"), phase, Step::Umask { mask: user.umask.unwrap_or(0o022) });
     let cwd = script.str(&process.cwd)?;
@@ -161,6 +212,7 @@ pub(crate) fn plan(
     match gate {
         Gate::Socket(gate) => script.step("", Phase::Gate, Step::Gate { gate }),
         Gate::Hold => script.step("", Phase::Gate, Step::Hold),
+        Gate::None if script.must_meet() => script.step("", Phase::Gate, Step::Hold),
         Gate::None => {}
     }
     behind_gate(script)?;

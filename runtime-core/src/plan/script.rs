@@ -7,6 +7,7 @@
 
 use super::arena::Arena;
 use crate::error::{Error, ErrorKind, Phase, Result};
+use crate::validate::{IoClass, SchedulingPolicy};
 use coracle_init::program::{Slot, Step, Str, StrList};
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -52,6 +53,10 @@ pub(crate) enum Answer {
     Rlimit { resource: u32, soft: u64, hard: u64 },
     /// Writes `/proc/PID/oom_score_adj`.
     OomScoreAdj { value: i32 },
+    /// sched_setattr(2): the capability counts in the initial user namespace.
+    Scheduler(SchedulingPolicy),
+    /// ioprio_set(2): likewise.
+    IoPriority(IoClass),
 }
 
 /// Everything for one clone.
@@ -67,6 +72,8 @@ pub(crate) struct Script {
     pub(crate) answers: Vec<Planned<Answer>>,
     /// What the parent does while the child works; done before the child may pass the gate.
     pub(crate) beside: Vec<Planned<Answer>>,
+    /// What the parent does to a child that waits at the gate, before it is told to go on.
+    pub(crate) late: Vec<Planned<Answer>>,
     /// The child's steps. The number of a step in a failure report is its index here.
     pub(crate) steps: Vec<Planned<Step>>,
     /// The data of the steps.
@@ -91,6 +98,7 @@ impl Script {
             opens: Vec::new(),
             answers: Vec::new(),
             beside: Vec::new(),
+            late: Vec::new(),
             steps: Vec::with_capacity(128),
             arena: Arena::new(),
             slots: 0,
@@ -143,6 +151,16 @@ impl Script {
     /// Adds something for the parent to do while the child works.
     pub(crate) fn aside(&mut self, pointer: impl Into<Cow<'static, str>>, phase: Phase, what: Answer) {
         self.beside.push(Planned { pointer: pointer.into(), phase, what });
+    }
+
+    /// Adds something for the parent to do when the child waits at the gate.
+    pub(crate) fn at_gate(&mut self, pointer: impl Into<Cow<'static, str>>, phase: Phase, what: Answer) {
+        self.late.push(Planned { pointer: pointer.into(), phase, what });
+    }
+
+    /// Whether the parent has to meet the child before the program may run.
+    pub(crate) fn must_meet(&self) -> bool {
+        !self.beside.is_empty() || !self.late.is_empty()
     }
 
     /// Adds a string to the arena.

@@ -6,8 +6,10 @@
 
 use super::script::{Answer, Open, Planned, Script};
 use crate::validate::{HookPoint, ValidHook};
+use coracle_init::SchedAttr;
 use coracle_init::program::{Bytes, HEADER_LEN, Header, Program, Slot, Step, Value};
 use coracle_init::step::hook::HookLayout;
+use coracle_init::step::sched;
 use std::fmt::{self, Write};
 
 /// Writes the whole script.
@@ -23,6 +25,9 @@ pub(crate) fn script(out: &mut dyn Write, script: &Script) -> fmt::Result {
     }
     for answer in &script.beside {
         line(out, "beside", answer, |out| show_answer(out, &answer.what))?;
+    }
+    for answer in &script.late {
+        line(out, "at gate", answer, |out| show_answer(out, &answer.what))?;
     }
     // The header is only filled in when the program is finished; a view of the data needs one.
     let mut bytes = script.arena.bytes().to_vec();
@@ -122,7 +127,42 @@ fn show_answer(out: &mut String, answer: &Answer) -> fmt::Result {
             write!(out, "rlimit {resource} soft={} hard={}", limit(*soft), limit(*hard))
         }
         Answer::OomScoreAdj { value } => write!(out, "oom_score_adj {value}"),
+        Answer::Scheduler(policy) => {
+            write!(out, "scheduler")?;
+            show_scheduler(out, &policy.attr())
+        }
+        Answer::IoPriority(class) => write!(out, "io priority {}:{}", class.class, class.priority),
     }
+}
+
+fn show_scheduler(out: &mut String, attr: &SchedAttr) -> fmt::Result {
+    write!(out, " policy={}", attr.policy)?;
+    let rest = [
+        ("flags", attr.flags),
+        ("priority", attr.priority.into()),
+        ("runtime", attr.runtime),
+        ("deadline", attr.deadline),
+        ("period", attr.period),
+    ];
+    if attr.nice != 0 {
+        write!(out, " nice={}", attr.nice)?;
+    }
+    rest.into_iter().filter(|(_, n)| *n != 0).try_for_each(|(name, n)| write!(out, " {name}={n}"))
+}
+
+/// Lists of CPUs and nodes, as they are written.
+fn show_mask(out: &mut String, name: &str, raw: &[u8]) -> fmt::Result {
+    if raw.iter().all(|byte| *byte == 0xff) {
+        return write!(out, " {name}=({} bytes)", raw.len());
+    }
+    let words = raw.chunks_exact(8).map(|w| u64::from_ne_bytes(w.try_into().unwrap_or_default()));
+    let set: Vec<String> = words
+        .enumerate()
+        .flat_map(|(i, word)| {
+            (0..64).filter(move |b| word >> b & 1 == 1).map(move |b| (i * 64 + b).to_string())
+        })
+        .collect();
+    write!(out, " {name}={}", set.join(","))
 }
 
 fn show_step(out: &mut String, program: &Program<'_>, step: &Step) -> fmt::Result {
@@ -157,6 +197,14 @@ fn show_field(out: &mut String, program: &Program<'_>, kind: &str, name: &str, v
             write!(out, " {name}={ids:?}")
         }
         Value::Bytes(b) if name == "hook" => show_hook(out, program, b),
+        Value::Bytes(b) if name == "attr" => {
+            let attr = program.raw(b).ok().and_then(|raw| sched::decode(raw).ok());
+            show_scheduler(out, &attr.ok_or(fmt::Error)?)
+        }
+        Value::Bytes(b) if matches!(name, "mask" | "nodes") => match program.raw(b).unwrap_or_default() {
+            [] => Ok(()),
+            raw => show_mask(out, name, raw),
+        },
         Value::Bytes(b) => write!(out, " {name}=({} bytes)", b.len),
         Value::Slot(slot) if slot == Slot::NONE => Ok(()),
         Value::Slot(slot) => write!(out, " {name}=${}", slot.0),
@@ -192,6 +240,7 @@ fn show_number(out: &mut String, kind: &str, name: &str, n: u64) -> fmt::Result 
         (_, "set" | "clear" | "attrs") => names(n, MOUNT_ATTRS),
         ("Propagation" | "RootPropagation", "flags") | (_, "propagation") => names(n, PROPAGATION),
         ("Capabilities" | "BoundingSet", _) => format!("{n:#x}"),
+        ("IoPriority", _) => format!("{}:{}", n >> 13, n & 0x1fff),
         (_, "mode" | "mask") => format!("{n:#o}"),
         ("MakeNode", "dev") => {
             let dev = n;

@@ -79,6 +79,12 @@ pub(crate) struct Record {
     /// Flags of seccomp(2) for the compiled filter beside the record; absent without a filter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) filter_flags: Option<u64>,
+    /// Where the memory of its processes comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_policy: Option<MemoryPolicyRecord>,
+    /// Execution domain of its processes (personality(2)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) personality: Option<u32>,
     /// Whether it was made without the privileges of the initial user namespace.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) rootless: bool,
@@ -103,6 +109,16 @@ pub(crate) struct NamespaceRecord {
     /// Whether it is somebody else's that was joined.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) joined: bool,
+}
+
+/// Arguments of set_mempolicy(2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MemoryPolicyRecord {
+    /// Mode and mode flags.
+    pub(crate) mode: u32,
+    /// First and last of each range of nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) nodes: Vec<(u32, u32)>,
 }
 
 /// Hooks that run after create.
@@ -189,6 +205,8 @@ impl Record {
             hooks: RecordedHooks::default(),
             steps: Vec::new(),
             filter_flags: None,
+            memory_policy: None,
+            personality: None,
             rootless: false,
             no_pivot: false,
             no_new_keyring: false,

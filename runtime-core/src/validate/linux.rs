@@ -137,6 +137,9 @@ pub(super) const MODE_FLAGS: [(&str, u32); 3] = [
     ("MPOL_F_STATIC_NODES", 1 << 15),
 ];
 
+/// The kernel takes one of them or none.
+const RELATIVE_AND_STATIC: u32 = (1 << 14) | (1 << 15);
+
 /// Arguments for set_mempolicy(2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -145,6 +148,13 @@ pub struct MemoryPlacement {
     pub mode: u32,
     /// Memory nodes.
     pub nodes: Option<IndexList>,
+}
+
+impl MemoryPlacement {
+    /// From what was written down when the container was made.
+    pub(crate) fn recorded(mode: u32, nodes: &[(u32, u32)]) -> Self {
+        Self { mode, nodes: IndexList::from_ranges(nodes) }
+    }
 }
 
 pub(super) fn memory_policy(
@@ -156,6 +166,10 @@ pub(super) fn memory_policy(
     let mut flags = 0;
     for (index, flag) in policy.flags.iter().enumerate() {
         flags |= report.word(&at.key("flags").index(index), flag, &MODE_FLAGS).unwrap_or(0);
+    }
+    if flags & RELATIVE_AND_STATIC == RELATIVE_AND_STATIC {
+        let message = "has MPOL_F_RELATIVE_NODES and MPOL_F_STATIC_NODES, which exclude each other";
+        report.refuse(&at.key("flags"), "memory-flags", message);
     }
     let nodes_at = at.key("nodes");
     let text = policy.nodes.as_deref().filter(|text| !text.is_empty());

@@ -17,6 +17,30 @@ impl IndexList {
     pub fn ranges(&self) -> &[(u32, u32)] {
         &self.0
     }
+
+    /// From what was written down. `None` when it is no list.
+    pub(crate) fn from_ranges(ranges: &[(u32, u32)]) -> Option<Self> {
+        let valid = ranges.iter().all(|(first, last)| first <= last && *last <= MOST);
+        (valid && !ranges.is_empty()).then(|| Self(ranges.to_vec()))
+    }
+
+    /// As the kernel takes it: one bit each, in whole machine words.
+    pub(crate) fn mask(&self) -> Vec<u8> {
+        let mut words: Vec<u64> = Vec::new();
+        for (first, last) in &self.0 {
+            for index in *first..=*last {
+                // At most 65535.
+                let word = usize::try_from(index / 64).unwrap_or(0);
+                if words.len() <= word {
+                    words.resize(word.saturating_add(1), 0);
+                }
+                if let Some(word) = words.get_mut(word) {
+                    *word |= 1 << (index % 64);
+                }
+            }
+        }
+        words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+    }
 }
 
 /// Reads `0-3,7`. `None` when the text is anything else.
@@ -47,6 +71,20 @@ pub(super) fn is_cpuset_text(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn masks_are_whole_words() {
+        let mask = |text: &str| {
+            let bytes = index_list(text).unwrap().mask();
+            bytes.chunks(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap())).collect::<Vec<_>>()
+        };
+        assert_eq!(mask("0-2,7"), [0x87]);
+        assert_eq!(mask("64,0"), [1, 1]);
+        assert_eq!(mask("63-65"), [1 << 63, 3]);
+        assert_eq!(mask("65535").len(), 1024);
+        assert_eq!(IndexList::from_ranges(&[(2, 1)]), None);
+        assert_eq!(IndexList::from_ranges(&[(0, 2), (7, 7)]), index_list("0-2,7"));
+    }
 
     #[test]
     fn lists() {

@@ -62,6 +62,31 @@ pub struct IoClass {
     pub priority: u16,
 }
 
+impl SchedulingPolicy {
+    /// As the kernel takes it.
+    pub(crate) fn attr(&self) -> coracle_init::SchedAttr {
+        let Self { policy, flags, nice, priority, runtime, deadline, period } = *self;
+        coracle_init::SchedAttr {
+            policy,
+            flags,
+            nice,
+            priority,
+            runtime,
+            deadline,
+            period,
+            // The specification has no words for the utilisation clamps.
+            ..coracle_init::SchedAttr::default()
+        }
+    }
+}
+
+impl IoClass {
+    /// As the kernel takes it: the class above thirteen bits of level.
+    pub(crate) fn value(self) -> u32 {
+        (u32::from(self.class) << 13) | u32::from(self.priority)
+    }
+}
+
 const OTHER: u32 = 0;
 const FIFO: u32 = 1;
 const RR: u32 = 2;

@@ -13,18 +13,13 @@ use super::{Parts, ProcessParts};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Feature {
     IntelRdt,
-    MemoryPolicy,
     NetDevices,
-    Scheduler,
-    IoPriority,
-    Personality,
     SeccompNotify,
     IdMappedMounts,
     ProcessLabel,
     MountLabel,
     AppArmor,
     JoinedMountNamespace,
-    ExecAffinity,
     /// No document asks for it; the caller chooses the driver.
     SystemdCgroups,
     /// No document asks for it.
@@ -34,18 +29,13 @@ pub(crate) enum Feature {
 /// The features that are not built, and what is said about each.
 const ENTRIES: &[(Feature, &str)] = &[
     (Feature::IntelRdt, "classes of cache and memory bandwidth"),
-    (Feature::MemoryPolicy, "memory policies"),
     (Feature::NetDevices, "moving network devices"),
-    (Feature::Scheduler, "scheduling policies"),
-    (Feature::IoPriority, "priorities of disk access"),
-    (Feature::Personality, "execution domains"),
     (Feature::SeccompNotify, "filters with a listener"),
     (Feature::IdMappedMounts, "idmapped mounts"),
     (Feature::ProcessLabel, "SELinux labels of processes"),
     (Feature::MountLabel, "SELinux labels of mounts"),
     (Feature::AppArmor, "AppArmor profiles"),
     (Feature::JoinedMountNamespace, "joining a mount namespace"),
-    (Feature::ExecAffinity, "CPUs of a further process"),
     (Feature::SystemdCgroups, "control groups by systemd"),
     (Feature::Checkpoint, "checkpoints"),
 ];
@@ -69,9 +59,7 @@ pub(super) fn container(parts: &Parts, at: &Place<'_>, report: &mut Report) {
     let present = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
     for (feature, asked, key) in [
         (Feature::IntelRdt, linux.intel_rdt.is_some(), "intelRdt"),
-        (Feature::MemoryPolicy, linux.memory_policy.is_some(), "memoryPolicy"),
         (Feature::NetDevices, !linux.net_devices.is_empty(), "netDevices"),
-        (Feature::Personality, linux.personality.is_some(), "personality"),
         (Feature::MountLabel, present(&linux.mount_label), "mountLabel"),
     ] {
         refuse(feature, asked, &at.key(key), report);
@@ -96,15 +84,8 @@ pub(super) fn process(process: &ProcessParts, at: &Place<'_>, report: &mut Repor
     // No profile at all is what "unconfined" means.
     let confined = process.apparmor_profile.as_deref().is_some_and(|profile| profile != "unconfined");
     for (feature, asked, key) in [
-        (Feature::Scheduler, process.scheduler.is_some(), "scheduler"),
-        (Feature::IoPriority, process.io_priority.is_some(), "ioPriority"),
         (Feature::ProcessLabel, process.selinux_label.is_some(), "selinuxLabel"),
         (Feature::AppArmor, confined, "apparmorProfile"),
-        (
-            Feature::ExecAffinity,
-            process.affinity_initial.is_some() || process.affinity_final.is_some(),
-            "execCPUAffinity",
-        ),
     ] {
         refuse(feature, asked, &at.key(key), report);
     }

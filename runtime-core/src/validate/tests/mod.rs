@@ -189,28 +189,13 @@ fn what_is_not_built_is_refused_where_it_is_asked_for() {
     use unbuilt::Feature;
     for (feature, place, value, pointer) in [
         (Feature::IntelRdt, "/linux/intelRdt", json!({}), "/linux/intelRdt"),
-        (Feature::MemoryPolicy, "/linux/memoryPolicy", json!({"mode": "MPOL_LOCAL"}), "/linux/memoryPolicy"),
         (Feature::NetDevices, "/linux/netDevices", json!({"eth0": {}}), "/linux/netDevices"),
-        (Feature::Scheduler, "/process/scheduler", json!({"policy": "SCHED_IDLE"}), "/process/scheduler"),
-        (
-            Feature::IoPriority,
-            "/process/ioPriority",
-            json!({"class": "IOPRIO_CLASS_BE", "priority": 1}),
-            "/process/ioPriority",
-        ),
-        (Feature::Personality, "/linux/personality", json!({"domain": "LINUX"}), "/linux/personality"),
         (Feature::SeccompNotify, "/linux/seccomp", notify, "/linux/seccomp/listenerPath"),
         (Feature::IdMappedMounts, "/mounts/1", bind, "/mounts/1"),
         (Feature::IdMappedMounts, "/mounts/1", mapped, "/mounts/1"),
         (Feature::ProcessLabel, "/process/selinuxLabel", json!("a:b:c:d"), "/process/selinuxLabel"),
         (Feature::MountLabel, "/linux/mountLabel", json!("a:b:c:d"), "/linux/mountLabel"),
         (Feature::AppArmor, "/process/apparmorProfile", json!("docker-default"), "/process/apparmorProfile"),
-        (
-            Feature::ExecAffinity,
-            "/process/execCPUAffinity",
-            json!({"final": "0"}),
-            "/process/execCPUAffinity",
-        ),
         (
             Feature::JoinedMountNamespace,
             "/linux/namespaces/0",
