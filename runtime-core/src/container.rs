@@ -94,7 +94,7 @@ impl Container {
     }
 
     /// What the directory says now.
-    fn read(runtime: &Runtime, dir: ContainerDir) -> Result<Self> {
+    pub(crate) fn read(runtime: &Runtime, dir: ContainerDir) -> Result<Self> {
         let Some(record) = dir.read_record()? else {
             if dir.is_removed()? {
                 return Err(missing());
@@ -500,7 +500,7 @@ impl Container {
         &self.dir
     }
 
-    fn lock(&self) -> Result<Lock> {
+    pub(crate) fn lock(&self) -> Result<Lock> {
         lock(&self.dir)
     }
 
@@ -522,7 +522,7 @@ pub(crate) fn not_running() -> Error {
     Error::new(ErrorKind::WrongState, "container not running").with_code("not-running")
 }
 
-fn no_cgroup() -> Error {
+pub(crate) fn no_cgroup() -> Error {
     Error::new(ErrorKind::Unsupported, "the container has no cgroup of its own")
         .in_phase(Phase::Cgroup)
         .with_code("cgroup-none")

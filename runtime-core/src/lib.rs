@@ -32,6 +32,7 @@ pub mod spec;
 mod state;
 mod stdio;
 mod sys;
+mod update;
 pub mod validate;
 
 pub use bundle::Bundle;

@@ -23,6 +23,7 @@ mod process;
 mod scheduling;
 mod seccomp;
 mod terminal;
+mod update;
 
 fn main() -> std::process::ExitCode {
     coracle_tests::harness::main(&[
@@ -34,6 +35,7 @@ fn main() -> std::process::ExitCode {
         devices::CASES,
         namespaces::CASES,
         cgroups::CASES,
+        update::CASES,
         seccomp::CASES,
         hooks::CASES,
         terminal::CASES,

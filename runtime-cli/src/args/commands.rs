@@ -75,9 +75,7 @@ pub fn find(name: &str) -> Result<&'static Command, Error> {
     let error = usage(format!("unknown command {name:?}")).with_code("unknown-command");
     let visible = COMMANDS.iter().filter(|command| !command.hidden).map(|command| command.name);
     Err(match (name, nearest(name, visible)) {
-        ("checkpoint" | "restore" | "update" | "events", _) => {
-            error.with_hint("this version does not do that yet")
-        }
+        ("checkpoint" | "restore" | "events", _) => error.with_hint("this version does not do that yet"),
         ("logs" | "attach", _) => {
             error.with_hint("the program's output belongs to whoever called create or run; nothing keeps it")
         }
@@ -238,6 +236,35 @@ pub static COMMANDS: &[Command] = &[
     },
     plain("pause", "freeze all processes of a container", cmd::pause::pause),
     plain("resume", "let a paused container go on", cmd::pause::resume),
+    Command {
+        flags: &[
+            &f::RESOURCES,
+            &f::MEMORY,
+            &f::MEMORY_RESERVATION,
+            &f::MEMORY_SWAP,
+            &f::CPU_SHARE,
+            &f::CPU_QUOTA,
+            &f::CPU_PERIOD,
+            &f::CPU_BURST,
+            &f::CPU_IDLE,
+            &f::CPU_RT_PERIOD,
+            &f::CPU_RT_RUNTIME,
+            &f::CPUSET_CPUS,
+            &f::CPUSET_MEMS,
+            &f::PIDS_LIMIT,
+            &f::BLKIO_WEIGHT,
+            &f::KERNEL_MEMORY,
+            &f::KERNEL_MEMORY_TCP,
+            &f::L3_CACHE_SCHEMA,
+            &f::MEM_BW_SCHEMA,
+        ],
+        details: "All or nothing: when one limit cannot be had, the values before are written back. What is not named stays.",
+        examples: &[
+            ("coracle update --memory 512m --pids-limit 100 web1", "two limits"),
+            ("coracle update --resources - web1", "a linux.resources object on standard input"),
+        ],
+        ..plain("update", "change the limits of a container", cmd::update::run)
+    },
     Command {
         flags: &[&f::FORCE],
         ..plain("delete", "remove what is left of a stopped container", cmd::delete::run)

@@ -136,3 +136,42 @@ pub static CHECK_DOCUMENT: Flag = flag(
     Takes::Switch,
     "look at the document alone, not at what this machine and user can do",
 );
+
+pub static RESOURCES: Flag = flag(
+    "resources",
+    'r',
+    Takes::Path("FILE"),
+    "resources object in JSON, `-` for standard input; then no other limit is given",
+);
+pub static BLKIO_WEIGHT: Flag =
+    flag("blkio-weight", NONE, Takes::Text("N"), "weight of block I/O, 10 to 1000");
+pub static CPU_PERIOD: Flag =
+    flag("cpu-period", NONE, Takes::Text("USEC"), "length of a period of CPU time, in microseconds");
+pub static CPU_QUOTA: Flag =
+    flag("cpu-quota", NONE, Takes::Text("USEC"), "CPU time in each period, in microseconds; -1: no limit");
+pub static CPU_BURST: Flag =
+    flag("cpu-burst", NONE, Takes::Text("USEC"), "CPU time that can be saved up, in microseconds");
+pub static CPU_SHARE: Flag =
+    flag("cpu-share", NONE, Takes::Text("N"), "weight of CPU time, 2 to 262144 (default: 1024)");
+pub static CPU_RT_PERIOD: Flag =
+    flag("cpu-rt-period", NONE, Takes::Text("USEC"), "length of a realtime period, in microseconds");
+pub static CPU_RT_RUNTIME: Flag =
+    flag("cpu-rt-runtime", NONE, Takes::Text("USEC"), "realtime in each period, in microseconds");
+pub static CPUSET_CPUS: Flag = flag("cpuset-cpus", NONE, Takes::Text("LIST"), "CPUs to run on, as 0-3,7");
+pub static CPUSET_MEMS: Flag = flag("cpuset-mems", NONE, Takes::Text("LIST"), "memory nodes to use, as 0,1");
+pub static CPU_IDLE: Flag =
+    flag("cpu-idle", NONE, Takes::Text("N"), "1: run only when nothing else wants to; 0: as usual");
+pub static MEMORY: Flag = flag("memory", NONE, Takes::Text("SIZE"), "limit, as 512m; -1: none");
+pub static MEMORY_RESERVATION: Flag =
+    flag("memory-reservation", NONE, Takes::Text("SIZE"), "memory that is protected, as 64m");
+pub static MEMORY_SWAP: Flag =
+    flag("memory-swap", NONE, Takes::Text("SIZE"), "limit of memory and swap together; -1: none");
+pub static PIDS_LIMIT: Flag =
+    flag("pids-limit", NONE, Takes::Text("N"), "number of processes and threads; -1: no limit");
+pub static KERNEL_MEMORY: Flag = hidden("kernel-memory", Takes::Text("SIZE"), "ignored, as runc does");
+pub static KERNEL_MEMORY_TCP: Flag =
+    hidden("kernel-memory-tcp", Takes::Text("SIZE"), "ignored, as runc does");
+pub static L3_CACHE_SCHEMA: Flag =
+    hidden("l3-cache-schema", Takes::Text("SCHEMA"), "cache lines of the Intel RDT class");
+pub static MEM_BW_SCHEMA: Flag =
+    hidden("mem-bw-schema", Takes::Text("SCHEMA"), "memory bandwidth of the Intel RDT class");

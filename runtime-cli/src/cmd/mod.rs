@@ -18,6 +18,7 @@ pub mod run;
 pub mod spec;
 pub mod start;
 pub mod state;
+pub mod update;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

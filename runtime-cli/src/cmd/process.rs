@@ -46,7 +46,7 @@ fn read(path: &Path) -> Result<Process, Error> {
     Process::from_slice(&bytes).map_err(|error| invalid(error, path))
 }
 
-fn invalid(error: spec::LoadError, path: &Path) -> Error {
+pub fn invalid(error: spec::LoadError, path: &Path) -> Error {
     let place = if error.line == 0 {
         String::new()
     } else {

@@ -147,6 +147,20 @@ impl Member {
         &self.record.hierarchy
     }
 
+    /// The same directory as a plan that asks for `required` controllers.
+    pub(super) fn asking_for(&self, top: CgroupPath, required: Vec<String>) -> DirectoryPlan {
+        DirectoryPlan {
+            hierarchy: self.record.hierarchy.clone(),
+            version: self.record.version,
+            mount: self.record.mount.clone(),
+            path: self.record.path.clone(),
+            top,
+            explicit: true,
+            required,
+            wanted: Vec::new(),
+        }
+    }
+
     /// Opens the recorded directory; none if it is gone or another has its name.
     fn open(record: &MemberRecord) -> Result<Option<Self>> {
         let dir = match Dir::mount(&record.mount, record.version).and_then(|mount| mount.below(&record.path))
@@ -270,6 +284,10 @@ impl Cgroup {
                 format!("the container has no directory in the {hierarchy} hierarchy"),
             )
         })
+    }
+
+    pub(super) fn has(&self, hierarchy: &HierarchyKey) -> bool {
+        self.members.iter().any(|member| member.record.hierarchy == *hierarchy)
     }
 
     pub(super) fn v2(&self) -> Option<&Member> {

@@ -199,7 +199,7 @@ fn leave_invalid(plan: &DirectoryPlan, dir: &Dir) -> Result<()> {
 }
 
 /// Hands controllers down from the top to the directory. Those that only count are not worth an error.
-fn enable(plan: &DirectoryPlan, dir: &Dir) -> Result<()> {
+pub(super) fn enable(plan: &DirectoryPlan, dir: &Dir) -> Result<()> {
     if plan.required.is_empty() && plan.wanted.is_empty() {
         return Ok(());
     }
@@ -266,7 +266,11 @@ fn fill_cpuset(plan: &DirectoryPlan, dir: &Dir) -> Result<()> {
     Ok(())
 }
 
-fn write_lines(group: &Cgroup, hierarchy: &HierarchyKey, lines: &[(String, String)]) -> Result<()> {
+pub(super) fn write_lines(
+    group: &Cgroup,
+    hierarchy: &HierarchyKey,
+    lines: &[(String, String)],
+) -> Result<()> {
     let pointer = format!("{RESOURCES}/devices");
     let dir = &group.member(hierarchy)?.dir;
     let mut open: Option<(&str, std::os::fd::OwnedFd)> = None;
@@ -282,7 +286,7 @@ fn write_lines(group: &Cgroup, hierarchy: &HierarchyKey, lines: &[(String, Strin
 }
 
 /// An allow list reads back as it is; in the other mode the kernel shows only the mode.
-fn verify_lines(dir: &Dir, lines: &[(String, String)]) -> Result<()> {
+pub(super) fn verify_lines(dir: &Dir, lines: &[(String, String)]) -> Result<()> {
     let list = dir.read("devices.list")?;
     let found = canonical_list(list.lines());
     let wanted = match lines.split_first() {
@@ -300,6 +304,18 @@ fn verify_lines(dir: &Dir, lines: &[(String, String)]) -> Result<()> {
 }
 
 impl Cgroup {
+    /// Takes the device program off that this library put on the version 2 directory.
+    pub(super) fn detach(&mut self) -> Result<()> {
+        let Some((id, member)) = self.device_program.zip(self.v2()) else { return Ok(()) };
+        let pointer = format!("{RESOURCES}/devices");
+        let fail = |call, errno| CgroupError::call(call, member.dir.path(), errno).at(&pointer);
+        let program = bpf::program_by_id(id).map_err(|errno| fail("bpf BPF_PROG_GET_FD_BY_ID", errno))?;
+        bpf::detach_device_program(member.dir.as_fd(), program.as_fd())
+            .map_err(|errno| fail("bpf BPF_PROG_DETACH", errno))?;
+        self.device_program = None;
+        Ok(())
+    }
+
     /// Puts a device program on the version 2 directory, beside none or in the place of the one that this library put
     /// there before, and reads back that it is in force.
     pub(crate) fn attach(&mut self, program: &DeviceProgram) -> Result<()> {

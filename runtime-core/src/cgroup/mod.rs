@@ -25,6 +25,7 @@ mod set;
 mod stats;
 #[cfg(test)]
 mod tests;
+pub(crate) mod update;
 
 pub use error::{CgroupError, Refusal};
 pub use freeze::Frozen;

@@ -98,7 +98,8 @@ impl CgroupPlan {
         let devices = if rootless {
             devices_rootless(resources, &rules, nodes)?
         } else {
-            devices(layout, &directories, &rules)?
+            let planned = |key: &HierarchyKey| directories.iter().any(|one| one.hierarchy == *key);
+            devices(layout, &planned, &rules)?
         };
         Ok(Self { directories, writes, devices })
     }
@@ -175,18 +176,18 @@ fn directory(hierarchy: &Hierarchy, wish: &Wish, writes: &[Write]) -> Option<Dir
     })
 }
 
-fn devices(
+/// How `rules` are enforced in a container that has a directory in the hierarchies that `planned` says.
+pub(super) fn devices(
     layout: &Layout,
-    directories: &[DirectoryPlan],
+    planned: &dyn Fn(&HierarchyKey) -> bool,
     rules: &DeviceRules,
 ) -> Result<DevicesPlan, Refusal> {
     if rules.allow_all() {
         return Ok(DevicesPlan::Unrestricted);
     }
-    let planned = |key: &HierarchyKey| directories.iter().any(|one| one.hierarchy == *key);
     // A version 1 hierarchy takes the controller away from version 2 only as files; programs work beside it, but
     // what other tools look at are the files.
-    if let Some(key) = layout.controller("devices").map(Hierarchy::key).filter(planned) {
+    if let Some(key) = layout.controller("devices").map(Hierarchy::key).filter(|key| planned(key)) {
         let lines = rules.v1_lines()?.into_iter().map(|(file, line)| (file.to_owned(), line)).collect();
         return Ok(DevicesPlan::Lines { hierarchy: key, lines });
     }

@@ -9,6 +9,7 @@
 mod cpu;
 mod io;
 mod memory;
+pub(crate) mod merge;
 mod misc;
 #[cfg(test)]
 mod tests;
@@ -96,7 +97,16 @@ impl fmt::Display for Write {
 /// The first property that cannot be enforced on that host: its controller is not mounted or not delegated, version 2
 /// has no such limit, or the value is none that the kernel knows.
 pub fn plan(resources: &Resources, layout: &Layout) -> Result<Vec<Write>, Refusal> {
-    let mut plan = Conversion { layout, writes: Vec::new() };
+    convert(resources, layout, false)
+}
+
+/// The same for a container that has limits already: also what is the kernel's default is written.
+pub(crate) fn plan_update(resources: &Resources, layout: &Layout) -> Result<Vec<Write>, Refusal> {
+    convert(resources, layout, true)
+}
+
+fn convert(resources: &Resources, layout: &Layout, defaults: bool) -> Result<Vec<Write>, Refusal> {
+    let mut plan = Conversion { layout, writes: Vec::new(), defaults };
     misc::pids(&mut plan, resources)?;
     memory::memory(&mut plan, resources)?;
     io::block_io(&mut plan, resources)?;
@@ -113,6 +123,8 @@ pub fn plan(resources: &Resources, layout: &Layout) -> Result<Vec<Write>, Refusa
 struct Conversion<'a> {
     layout: &'a Layout,
     writes: Vec<Write>,
+    /// Write the kernel's defaults too.
+    defaults: bool,
 }
 
 impl Conversion<'_> {

@@ -181,6 +181,7 @@ fn intent(
         nodes: policy.nodes.as_ref().map(|nodes| nodes.ranges().to_vec()).unwrap_or_default(),
     });
     record.personality = plan.valid.personality;
+    record.resources = plan.valid.spec.linux.as_ref().and_then(|linux| linux.resources.clone());
     record.rootless = rootless;
     record.no_pivot = choices.no_pivot;
     record.no_new_keyring = choices.no_new_keyring;

@@ -9,7 +9,7 @@
 use crate::cgroup::CgroupRecord;
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::process::Identity;
-use crate::spec::{Hook, Process};
+use crate::spec::{Hook, Process, Resources};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -67,6 +67,9 @@ pub(crate) struct Record {
     /// Its cgroup: in an intent the one that will be made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cgroup: Option<CgroupRecord>,
+    /// Its limits, as they were asked for last; absent without any, and where an older program made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) resources: Option<Resources>,
     /// Defaults for exec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) process: Option<Process>,
@@ -201,6 +204,7 @@ impl Record {
             init: None,
             namespaces: Vec::new(),
             cgroup: None,
+            resources: None,
             process: None,
             hooks: RecordedHooks::default(),
             steps: Vec::new(),

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 const PROG_LOAD: libc::c_long = 5;
 const PROG_ATTACH: libc::c_long = 8;
+const PROG_DETACH: libc::c_long = 9;
 const PROG_GET_FD_BY_ID: libc::c_long = 13;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const PROG_QUERY: libc::c_long = 16;
@@ -109,6 +110,13 @@ pub(crate) fn attach_device_program(
     }
     // SAFETY: the attribute holds no address.
     unsafe { attr.call(PROG_ATTACH) }.map(drop)
+}
+
+/// Takes a device program off a cgroup.
+pub(crate) fn detach_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut attr = Attr::new().fd(0, cgroup).fd(4, program).u32(8, ATTACH_CGROUP_DEVICE);
+    // SAFETY: the attribute holds no address.
+    unsafe { attr.call(PROG_DETACH) }.map(drop)
 }
 
 /// Ids of the device programs attached to this cgroup (not those of its parents), in their order; at most 64, the

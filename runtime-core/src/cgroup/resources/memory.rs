@@ -150,6 +150,11 @@ fn switches(plan: &mut Conversion<'_>, memory: &Memory) -> Result<(), Refusal> {
             return Err(refuse(OOM, "cgroup version 2 cannot switch the OOM killer off"));
         }
         plan.push(&target, "memory.oom_control", 1, OOM);
+    } else if memory.disable_oom_killer == Some(false) && plan.defaults {
+        let target = plan.controller("memory", OOM)?;
+        if !target.is_v2() {
+            plan.push(&target, "memory.oom_control", 0, OOM);
+        }
     }
     if let Some(tree) = memory.use_hierarchy {
         let target = plan.controller("memory", TREE)?;
