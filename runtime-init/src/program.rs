@@ -269,8 +269,9 @@ steps! {
     SessionKeyring = 3,
     /// `prctl(PR_SET_PDEATHSIG, signal)`; 0 disarms. After arming, a hung-up report socket ends the process.
     ParentDeathSignal { signal: i32 } = 4,
-    /// Sends `Born`, waits for `Go`; descriptors that come with `Go` fill slots from `first` on. More than 253 come with several.
-    Born { first: Slot, count: u32 } = 5,
+    /// Sends `Born`, waits for `Go`; descriptors that come with `Go` fill those slots of `first..first+count` that are empty, in order.
+    /// More than 253 come with several. With `optional` nothing is sent when none is empty.
+    Born { first: Slot, count: u32, optional: bool } = 5,
     /// `unshare(flags)`.
     Unshare { flags: u64 } = 6,
     /// `setns(fd, nstype)`.
@@ -287,8 +288,10 @@ steps! {
     // --- mounts, before the root change ----------------------------------------------------------------------
     /// `mount_setattr("/", recursive ? AT_RECURSIVE : 0, propagation)`. Flags are `MS_PRIVATE`, `MS_SLAVE`, ... of mount(2).
     Propagation { flags: u64, recursive: bool } = 20,
-    /// `open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | (recursive ? AT_RECURSIVE : 0))` on the host's tree, into `out`.
-    OpenHostTree { path: Str, recursive: bool, nofollow: bool, out: Slot } = 21,
+    /// `open_tree(AT_FDCWD, path, OPEN_TREE_CLONE ...)` on the host's tree, into `out`. `flags`: see the `OPEN_*` constants. With a type
+    /// in `mode` the path has to lead to that type without a link at its end, and to the device `dev` if it is one (both as in
+    /// `MakeNode`): opened (part 0), looked at (1), cloned (2).
+    OpenHostTree { path: Str, flags: u32, mode: u32, dev: u64, out: Slot } = 21,
     /// Resolves `path` inside the root, then `open_tree(fd, "", OPEN_TREE_CLONE | AT_EMPTY_PATH ...)`, into `out`.
     OpenInnerTree { path: Str, recursive: bool, nofollow: bool, out: Slot } = 22,
     /// `fsopen(fstype)` (part 0), `fsconfig` source (1), each option in turn (2..; `key` or `key=value`),
@@ -423,7 +426,20 @@ steps! {
     CloseDescriptors { from_keep: u32, from: u32 } = 94,
     /// `execve(program found, argv, env)`.
     Exec { argv: StrList, env: StrList } = 95,
+    /// Ends the process: it was made for what it sent.
+    Quit = 96,
 }
+
+/// [`Step::OpenHostTree`]: with the mounts below.
+pub const OPEN_RECURSIVE: u32 = 1;
+/// [`Step::OpenHostTree`]: the last component is not followed when it is a link.
+pub const OPEN_NOFOLLOW: u32 = 2;
+/// [`Step::OpenHostTree`]: EACCES is no failure: `Unreached` is sent, and the slot stays empty until `Go`.
+pub const OPEN_ASK: u32 = 4;
+/// [`Step::OpenHostTree`]: the tree's descriptor is sent with `Tree`, too.
+pub const OPEN_LEND: u32 = 8;
+/// [`Step::OpenHostTree`]: the path has to lead to a directory.
+pub const OPEN_DIRECTORY: u32 = 16;
 
 /// [`Step::Attach`]: the last component of the target is not followed when it is a link.
 pub const ATTACH_NOFOLLOW: u32 = 1;

@@ -189,7 +189,7 @@ fn one(w: &mut Walk<'_>, step: Step) -> Result<(), Fail> {
         Step::SetSid => ns::set_sid(),
         Step::SessionKeyring => ns::session_keyring(),
         Step::ParentDeathSignal { signal } => ns::parent_death_signal(w, signal),
-        Step::Born { first, count } => ns::born(w, first, count),
+        Step::Born { first, count, optional } => ns::born(w, first, count, optional),
         Step::Unshare { flags } => ns::unshare(w, flags),
         Step::JoinNamespace { fd, nstype } => ns::join(w, fd, nstype),
         Step::SecondClone { flags, cgroup } => ns::second_clone(w, flags, cgroup),
@@ -204,8 +204,8 @@ fn one(w: &mut Walk<'_>, step: Step) -> Result<(), Fail> {
         Step::Sysctl { proc, path, value } => ns::sysctl(w, proc, path, value),
         Step::Close { fd } => w.empty(fd),
         Step::Propagation { flags, recursive } => attr::propagation(flags, recursive),
-        Step::OpenHostTree { path, recursive, nofollow, out } => {
-            mount::open_host_tree(w, path, recursive, nofollow, out)
+        Step::OpenHostTree { path, flags, mode, dev, out } => {
+            mount::open_host_tree(w, path, flags, (mode, dev), out)
         }
         Step::OpenInnerTree { path, recursive, nofollow, out } => {
             mount::open_inner_tree(w, path, recursive, nofollow, out)
@@ -261,5 +261,6 @@ fn one(w: &mut Walk<'_>, step: Step) -> Result<(), Fail> {
         Step::Hold => exec::hold(w),
         Step::CloseDescriptors { from, .. } => exec::close_descriptors(w, from),
         Step::Exec { argv, env } => exec::exec(w, argv, env),
+        Step::Quit => sys::exit(0),
     }
 }

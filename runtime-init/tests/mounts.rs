@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use common::{Program, root};
 use coracle_init::program::{
-    ATTACH_NO_LINKS, ATTACH_ON_PROC, ATTACH_TAKE_MODE, LINK_IF_TARGET, LINK_REPLACE, Slot, Step, StrList,
+    ATTACH_NO_LINKS, ATTACH_ON_PROC, ATTACH_TAKE_MODE, LINK_IF_TARGET, LINK_REPLACE, OPEN_RECURSIVE, Slot,
+    Step, StrList,
 };
 use coracle_init::wire::{Call, Kind};
 
@@ -69,7 +70,7 @@ fn container(rootfs: &Rootfs) -> Program {
     let mut p = Program::new();
     p.step(Step::Propagation { flags: MS_SLAVE, recursive: true });
     let (tree, path) = (p.slot(), p.str(rootfs.0.as_os_str().as_encoded_bytes()));
-    p.step(Step::OpenHostTree { path, recursive: true, nofollow: false, out: tree });
+    p.step(Step::OpenHostTree { path, flags: OPEN_RECURSIVE, mode: 0, dev: 0, out: tree });
     p.step(Step::TreeAttr {
         tree,
         set: 0,
@@ -93,7 +94,7 @@ fn container(rootfs: &Rootfs) -> Program {
 
 fn bind(p: &mut Program, host: &str, target: &str, set: u64) -> Slot {
     let (tree, path, target) = (p.slot(), p.str(host), p.str(target));
-    p.step(Step::OpenHostTree { path, recursive: true, nofollow: false, out: tree })
+    p.step(Step::OpenHostTree { path, flags: OPEN_RECURSIVE, mode: 0, dev: 0, out: tree })
         .step(Step::TreeAttr {
             tree,
             set,
@@ -478,7 +479,7 @@ fn locked_flags_in_a_user_namespace_are_named() {
         // In the new user namespace the new mount namespace's mounts keep what they had.
         p.step(Step::Unshare { flags: NEWUSER | NEWNS });
         let (tree, path) = (p.slot(), p.str(target.to_str().unwrap()));
-        p.step(Step::OpenHostTree { path, recursive: true, nofollow: false, out: tree })
+        p.step(Step::OpenHostTree { path, flags: OPEN_RECURSIVE, mode: 0, dev: 0, out: tree })
             .step(Step::TreeAttr { tree, set, clear, propagation: 0, recursive: false, userns: Slot::NONE });
         p.failure(NEWNS)
     };

@@ -96,7 +96,7 @@ fn go_brings_descriptors() {
     let first = p.slot();
     let second = p.slot();
     let _ = second;
-    p.step(Step::Born { first, count: 2 });
+    p.step(Step::Born { first, count: 2, optional: true });
     p.step(Step::ControllingTerminal { fd: first });
     let child = p.start(0);
     child.expect(Kind::Born);
@@ -112,7 +112,7 @@ fn go_brings_descriptors() {
 fn a_parent_that_is_gone_ends_the_wait() {
     let mut p = Program::new();
     let first = p.slot();
-    p.step(Step::Born { first, count: 0 });
+    p.step(Step::Born { first, count: 0, optional: false });
     let child = p.start(0);
     child.expect(Kind::Born);
     let pid = child.pid;

@@ -14,6 +14,7 @@
 
 mod descriptors;
 mod ids;
+mod locks;
 mod masks;
 mod own_program;
 mod places;
@@ -55,6 +56,7 @@ fn main() -> std::process::ExitCode {
         masks::CASES,
         terminals::CASES,
         ids::CASES,
+        locks::CASES,
         own_program::ALONE,
     ])
 }

@@ -7,7 +7,7 @@
 use crate::error::{Error, ErrorKind};
 use crate::plan::script::{Planned, Script};
 use crate::state::StepRecord;
-use coracle_init::program::{Program, Step, Str};
+use coracle_init::program::{OPEN_DIRECTORY, Program, Step, Str};
 use coracle_init::wire::{Call, Message};
 
 /// The wording of one step of a script.
@@ -23,9 +23,17 @@ fn sentence(planned: &Planned<Step>, arena: &Program<'_>) -> (String, String) {
     let plain = |s: &str| (s.to_owned(), String::new());
     match planned.what {
         Step::NewFs { fstype, .. } => (format!("make the {} file system", text(fstype)), String::new()),
-        Step::OpenHostTree { path, .. } | Step::OpenInnerTree { path, .. } => {
+        Step::OpenInnerTree { path, .. } => {
             let path = text(path);
             (format!("open the mount source {path}"), path)
+        }
+        Step::OpenHostTree { path, flags, mode, .. } => {
+            let what = match mode {
+                0 if flags & OPEN_DIRECTORY != 0 => "open the root filesystem",
+                0 => "open the bind source",
+                _ => "open the host's device node",
+            };
+            (what.to_owned(), text(path))
         }
         Step::Attach { target, .. } | Step::CopyUp { target, .. } => {
             let target = text(target);
@@ -99,6 +107,7 @@ fn sentence(planned: &Planned<Step>, arena: &Program<'_>) -> (String, String) {
         | Step::ResetSignals
         | Step::Gate { .. }
         | Step::Hold
+        | Step::Quit
         | Step::CloseDescriptors { .. } => plain("prepare the process"),
     }
 }
@@ -200,7 +209,7 @@ fn step_failure(message: &Message, wording: &StepRecord) -> Error {
     if !detail.is_empty() {
         text.push_str(&format!(" [{detail}]"));
     }
-    let mut error = Error::new(ErrorKind::Kernel, text).with_code("step-failed");
+    let mut error = Error::new(ErrorKind::Kernel, text).with_code(code(message, wording));
     if message.errno != 0 {
         error = error.with_errno(message.errno);
     }
@@ -213,9 +222,33 @@ fn step_failure(message: &Message, wording: &StepRecord) -> Error {
     }
 }
 
+/// The codes of what init opens on the host are those of `open.rs`.
+fn code(message: &Message, wording: &StepRecord) -> &'static str {
+    match (wording.name.as_str(), wording.wording.as_str(), message.errno) {
+        ("OpenHostTree", "open the root filesystem", _) => "rootfs",
+        ("OpenHostTree", "open the bind source", libc::ENOENT | libc::ENOTDIR) => "mount-source-missing",
+        ("OpenHostTree", "open the bind source", _) => "mount-source",
+        ("OpenHostTree", ..) => "host-device",
+        _ => "step-failed",
+    }
+}
+
 /// What usually is behind a failure, where one answer fits.
 fn hint(message: &Message, wording: &StepRecord) -> Option<&'static str> {
     match (wording.name.as_str(), message.call, message.errno) {
+        ("OpenHostTree", Call::Compare, _) => {
+            Some("what the host has there is not the device that was asked for")
+        }
+        ("OpenHostTree", _, libc::ENOENT) if wording.wording == "open the root filesystem" => {
+            Some("root.path is relative to the bundle directory")
+        }
+        ("OpenHostTree", _, libc::ENOENT | libc::ENOTDIR) => {
+            Some("create it on the host or remove the mount")
+        }
+        ("OpenHostTree", Call::OpenTree, libc::EINVAL) => {
+            Some("with a user namespace a source that has mounts below it can only be bound with rbind")
+        }
+        ("OpenHostTree", _, libc::EACCES) => Some("the caller may not reach it"),
         ("Attach", Call::Compare, libc::EXDEV) => {
             Some("on /proc only a procfs can be mounted, below it only over files that lxcfs provides")
         }
@@ -268,6 +301,12 @@ pub(crate) fn scheduling_hint(step: &str, errno: i32) -> Option<&'static str> {
         ("MemoryPolicy", libc::ENOSYS) => "the kernel was built without NUMA",
         _ => return None,
     })
+}
+
+/// The error for a message that has no place where it came.
+pub(crate) fn unexpected(message: &Message) -> Error {
+    Error::new(ErrorKind::Io, format!("receive from the container's init: unexpected {:?}", message.kind))
+        .with_code("wire-order")
 }
 
 fn call_name(call: Call) -> String {

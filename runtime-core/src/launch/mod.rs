@@ -8,4 +8,5 @@ pub(crate) mod gate;
 pub(crate) mod hook;
 pub(crate) mod network;
 mod open;
+mod reach;
 pub(crate) mod session;

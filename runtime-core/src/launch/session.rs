@@ -9,6 +9,7 @@ use super::channel::{Channel, Event};
 use super::explain;
 use super::network::Making;
 use super::open::open_all;
+use super::reach::Lent;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::observe::Watch;
@@ -185,17 +186,14 @@ impl Session {
     ) -> Result<()> {
         let first = Instant::now().checked_add(FIRST_WORD);
         let mut deadline = if self.script.answers.is_empty() { None } else { first };
+        let mut lent = Lent::default();
         loop {
             let event = self.channel.recv(deadline, Some(self.pidfd.as_fd())).map_err(silent)?;
             deadline = None;
             let Event::Message { message, fds } = event else { return self.ended() };
+            let Some((message, fds)) = lent.take(message, fds)? else { continue };
             match message.kind {
-                Kind::Born => {
-                    self.answer_all(&self.script.answers)?;
-                    let network = self.network.as_ref().map(Making::file).transpose()?;
-                    let fds: Vec<BorrowedFd<'_>> = network.iter().map(AsFd::as_fd).collect();
-                    self.channel.send(&Message::plain(Kind::Go), &fds)?;
-                }
+                Kind::Born => self.go(&mut lent)?,
                 Kind::Stage => {
                     self.second(&message, fds)?;
                     settled(&self.identity)?;
@@ -211,7 +209,7 @@ impl Session {
                     return self.finish_network();
                 }
                 Kind::Failed => return Err(self.explain(&message)),
-                _ => return Err(unexpected(&message)),
+                _ => return Err(explain::unexpected(&message)),
             }
         }
     }
@@ -236,7 +234,7 @@ impl Session {
             match message.kind {
                 Kind::Taken => {}
                 Kind::Failed => return Err(self.explain(&message)),
-                _ => return Err(unexpected(&message)),
+                _ => return Err(explain::unexpected(&message)),
             }
         }
     }
@@ -257,6 +255,23 @@ impl Session {
         self.network.take().map_or(Ok(()), Making::finish)
     }
 
+    /// Everything that the child waits for, then `Go`.
+    fn go(&self, lent: &mut Lent) -> Result<()> {
+        lent.reach(&self.script, &self.arena, self.pidfd.as_fd())?;
+        self.answer_all(&self.script.answers)?;
+        let network = self.network.as_ref().map(Making::file).transpose()?;
+        for mut fds in lent.parcels()? {
+            fds.extend(network.iter().map(AsFd::as_fd));
+            self.channel.send(&Message::plain(Kind::Go), &fds)?;
+        }
+        Ok(())
+    }
+
+    /// The next event, without a deadline.
+    pub(super) fn hear(&mut self) -> Result<Event> {
+        self.channel.recv(None, Some(self.pidfd.as_fd()))
+    }
+
     /// The report channel is closed: the program was executed, or the child died on the way.
     fn ended(&self) -> Result<()> {
         // A process that is killed closes its files before it is a zombie.
@@ -272,7 +287,7 @@ impl Session {
     }
 
     fn second(&mut self, message: &Message, fds: Vec<OwnedFd>) -> Result<()> {
-        let pidfd = fds.into_iter().next().ok_or_else(|| unexpected(message))?;
+        let pidfd = fds.into_iter().next().ok_or_else(|| explain::unexpected(message))?;
         // A short program may have ended by now, and the host's own reaper may have been there: then only the first process still knows
         // the number, in the same pid namespace as ours.
         let [a, b, c, d, ..] = message.detail;
@@ -296,7 +311,7 @@ impl Session {
         Ok(())
     }
 
-    fn explain(&self, message: &Message) -> Error {
+    pub(super) fn explain(&self, message: &Message) -> Error {
         let wording =
             Program::new(&self.arena).ok().and_then(|p| explain::wording(&self.script, &p, message.step));
         explain::failure(message, wording.as_ref(), &self.program)
@@ -349,11 +364,6 @@ fn silent(error: Error) -> Error {
     } else {
         error
     }
-}
-
-fn unexpected(message: &Message) -> Error {
-    Error::new(ErrorKind::Io, format!("receive from the container's init: unexpected {:?}", message.kind))
-        .with_code("wire-order")
 }
 
 fn clone_failure(errno: rustix::io::Errno, flags: u64) -> Error {

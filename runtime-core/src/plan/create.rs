@@ -5,8 +5,8 @@
 use super::hooks::{self, StateText};
 use super::namespaces;
 use super::process::{self, Filter, Gate};
-use super::script::{Open, Script};
-use super::{devices, mounts, seccomp};
+use super::script::Script;
+use super::{devices, mounts, seccomp, sources};
 use crate::cgroup::devices::{Kind as CgroupDeviceKind, Node as CgroupNode};
 use crate::cgroup::{CgroupPlan, DevicesPlan};
 use crate::error::{Error, ErrorKind, Phase, Result};
@@ -125,28 +125,38 @@ pub(crate) fn plan(
         around.network_apart = Some(script.slot()?);
     }
     let mut network = around.network_apart;
-    namespaces::plan(&mut script, &valid.namespaces, &around)?;
-
-    let hook_output =
-        if points.create_container || points.start_container { Some(script.slot()?) } else { None };
-    let covers = open_covers(&mut script, &valid, facts)?;
     let mount_around = mounts::Surroundings {
         bundle,
         rootfs: &rootfs,
         readonly: valid.readonly,
         propagation: valid.rootfs_propagation,
+        inside: user_namespace,
         rootless: facts.rootless(),
         cgroup_namespace: valid.namespaces.contains(NamespaceKind::Cgroup),
         classic_root: points.runtime_side || points.create_container,
         cgroups: &facts.cgroup,
+        cgroup: &cgroup,
         devices: &wanted_devices,
     };
+    let masks = valid.spec.linux.as_ref().is_some_and(|l| !l.masked_paths.is_empty());
+    let mut sources = None;
+    namespaces::plan(&mut script, &valid.namespaces, &around, &mut |script| {
+        let opened = sources::plan(script, &valid.mounts, &mount_around, masks)?;
+        Ok(sources.insert(opened).asked)
+    })?;
+    let Some(mut sources) = sources else {
+        return Err(Error::new(ErrorKind::Unsupported, "plan the mounts: nothing was opened"));
+    };
+
+    let hook_output =
+        if points.create_container || points.start_container { Some(script.slot()?) } else { None };
+    let covers = sources.null.map(|null| make_covers(&mut script, null)).transpose()?;
     let mut enter = |script: &mut Script| {
         if let Some(slot) = network.take() {
             namespaces::meet_network(script, &valid.namespaces, slot);
         }
     };
-    let mounted = mounts::plan(&mut script, &valid.mounts, &mount_around, &mut enter)?;
+    let mounted = mounts::plan(&mut script, &valid.mounts, &mut sources, &mount_around, &mut enter)?;
     let terminal = plan_terminal(&mut script, &valid, &mounted)?;
     // Hooks, and everything after them, see the container's network.
     enter(&mut script);
@@ -277,7 +287,6 @@ fn plan_devices(valid: &ValidSpec, facts: &Facts, user_namespace: bool) -> devic
         proc_mounted: at("/proc").is_some(),
         pts_mounted: at("/dev/pts").is_some(),
         bind_nodes: user_namespace || !facts.initial_user_namespace,
-        rootless: facts.rootless(),
     }
 }
 
@@ -369,20 +378,8 @@ struct Covers {
     empty: Slot,
 }
 
-fn open_covers(script: &mut Script, valid: &ValidSpec, facts: &Facts) -> Result<Option<Covers>> {
-    if valid.spec.linux.as_ref().is_none_or(|l| l.masked_paths.is_empty()) {
-        return Ok(None);
-    }
+fn make_covers(script: &mut Script, null: Slot) -> Result<Covers> {
     let pointer = "/linux/maskedPaths";
-    let null = if facts.rootless() {
-        let out = script.slot()?;
-        let path = script.str("/dev/null")?;
-        let step = Step::OpenHostTree { path, recursive: false, nofollow: true, out };
-        script.step(pointer, Phase::Rootfs, step);
-        out
-    } else {
-        script.open(pointer, Phase::Rootfs, |slot| Open::Null { slot })?
-    };
     devices::detach_from_host(script, pointer, Phase::Rootfs, null);
     let empty = script.slot()?;
     let fstype = script.str("tmpfs")?;
@@ -393,7 +390,7 @@ fn open_covers(script: &mut Script, valid: &ValidSpec, facts: &Facts) -> Result<
         Phase::Rootfs,
         Step::NewFs { fstype, source: fstype, options, attrs: mounts::ATTRS_EMPTY, out: empty },
     );
-    Ok(Some(Covers { null, empty }))
+    Ok(Covers { null, empty })
 }
 
 fn plan_terminal(script: &mut Script, valid: &ValidSpec, mounted: &mounts::Mounted) -> Result<Option<Slot>> {

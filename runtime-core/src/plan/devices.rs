@@ -1,19 +1,18 @@
 //! Device nodes and the links of `/dev`.
 //!
 //! A `/dev` that is a new tmpfs is filled while it is detached, so the image's `/dev` is never walked but as one mount target
-//! (CVE-2026-41579, CVE-2026-47766). In a user namespace nodes cannot be made: the host's are bound, opened and verified by the parent.
+//! (CVE-2026-41579, CVE-2026-47766). In a user namespace nodes cannot be made: the host's are bound, verified when they are opened.
 //!
 //! Must not: look at files. Tests: golden plans; `tests` package, filesystem.
 
 use super::mounts;
-use super::script::{Open, Script};
+use super::script::Script;
 use crate::error::{Phase, Result};
 use crate::validate::DeviceKind;
 use coracle_init::program::{LINK_REPLACE, Slot, Step};
-use std::path::PathBuf;
 
-const S_IFCHR: u32 = 0o020_000;
-const S_IFBLK: u32 = 0o060_000;
+pub(crate) const S_IFCHR: u32 = 0o020_000;
+pub(crate) const S_IFBLK: u32 = 0o060_000;
 const S_IFIFO: u32 = 0o010_000;
 
 /// One node.
@@ -57,8 +56,14 @@ pub(crate) struct Wanted {
     pub(crate) pts_mounted: bool,
     /// Bind the host's nodes instead of making new ones.
     pub(crate) bind_nodes: bool,
-    /// The parent cannot clone trees: init does.
-    pub(crate) rootless: bool,
+}
+
+impl Wanted {
+    /// Whether this node is the host's.
+    pub(crate) fn is_bound(&self, node: &Node) -> bool {
+        let brought = self.dev == DevMount::Bind;
+        self.bind_nodes && node.kind != DeviceKind::Fifo && !brought
+    }
 }
 
 /// The default devices of config-linux.md.
@@ -100,9 +105,10 @@ pub(crate) fn plan_in_dev(script: &mut Script, wanted: &Wanted, tree: Slot) -> R
 ///
 /// # Errors
 /// As [`plan_in_dev`].
-pub(crate) fn plan_bound_in_dev(script: &mut Script, wanted: &Wanted) -> Result<()> {
-    for node in wanted.nodes.iter().filter(|n| wanted.bind_nodes && n.path.starts_with("/dev/")) {
-        bind_node(script, node, wanted)?;
+pub(crate) fn plan_bound_in_dev(script: &mut Script, wanted: &Wanted, trees: &[Option<Slot>]) -> Result<()> {
+    let nodes = wanted.nodes.iter().zip(trees);
+    for (node, tree) in nodes.filter(|(n, _)| wanted.bind_nodes && n.path.starts_with("/dev/")) {
+        bind_node(script, node, *tree)?;
     }
     Ok(())
 }
@@ -111,16 +117,16 @@ pub(crate) fn plan_bound_in_dev(script: &mut Script, wanted: &Wanted) -> Result<
 ///
 /// # Errors
 /// As [`plan_in_dev`].
-pub(crate) fn plan_outside_dev(script: &mut Script, wanted: &Wanted) -> Result<()> {
+pub(crate) fn plan_outside_dev(script: &mut Script, wanted: &Wanted, trees: &[Option<Slot>]) -> Result<()> {
     if wanted.dev == DevMount::Bind {
         return Ok(());
     }
-    for node in &wanted.nodes {
+    for (node, tree) in wanted.nodes.iter().zip(trees) {
         if wanted.dev == DevMount::Tmpfs && node.path.starts_with("/dev/") {
             continue;
         }
         if wanted.bind_nodes {
-            bind_node(script, node, wanted)?;
+            bind_node(script, node, *tree)?;
         } else {
             make_node(script, node, Slot::NONE, &node.path)?;
         }
@@ -145,22 +151,9 @@ fn make_node(script: &mut Script, node: &Node, tree: Slot, path: &str) -> Result
     Ok(())
 }
 
-fn bind_node(script: &mut Script, node: &Node, wanted: &Wanted) -> Result<()> {
-    if node.kind == DeviceKind::Fifo {
-        return make_node(script, node, Slot::NONE, &node.path);
-    }
+fn bind_node(script: &mut Script, node: &Node, tree: Option<Slot>) -> Result<()> {
+    let Some(tree) = tree else { return make_node(script, node, Slot::NONE, &node.path) };
     let pointer = node.pointer.clone();
-    let tree = if wanted.rootless {
-        let out = script.slot()?;
-        let path = script.str(&node.path)?;
-        let step = Step::OpenHostTree { path, recursive: false, nofollow: true, out };
-        script.step(pointer.clone(), Phase::Devices, step);
-        out
-    } else {
-        let (path, block) = (PathBuf::from(&node.path), node.kind == DeviceKind::Block);
-        let (major, minor) = (node.major, node.minor);
-        script.open(pointer.clone(), Phase::Devices, |slot| Open::Node { path, block, major, minor, slot })?
-    };
     detach_from_host(script, &pointer, Phase::Devices, tree);
     let target = script.str(&node.path)?;
     script.step(pointer, Phase::Devices, Step::Attach { tree, target, flags: 0 });

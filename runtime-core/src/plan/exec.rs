@@ -93,7 +93,7 @@ pub(crate) fn plan(
     let phase = Phase::Namespaces;
     script.step("", phase, Step::NonDumpable);
     if !script.answers.is_empty() {
-        script.step("", phase, Step::Born { first: Slot::NONE, count: 0 });
+        script.step("", phase, Step::Born { first: Slot::NONE, count: 0, optional: false });
     }
     if let Some(cpus) = &valid.affinity_initial {
         let mask = script.arena.raw(&cpus.mask())?;

@@ -16,3 +16,4 @@ pub(crate) mod process;
 pub(crate) mod script;
 mod seccomp;
 pub(crate) mod show;
+pub(crate) mod sources;

@@ -1,19 +1,19 @@
 //! The root filesystem and the mounts, in the order in which they are listed.
 //!
 //! Every tree is made or cloned detached, gets all of its attributes there, and is attached by descriptor last: nothing is ever
-//! visible with weaker flags than asked for. Sources on the host are open before the first mount is made; a source below the root
-//! is resolved inside the root when its turn comes, so it sees the mounts before it and can never lead out.
+//! visible with weaker flags than asked for. Sources on the host are open before the first mount is made (`sources.rs`); a source below
+//! the root is resolved inside the root when its turn comes, so it sees the mounts before it and can never lead out.
 //!
 //! Must not: look at files. Tests: at the end of this file; golden plans; `tests` package, filesystem and hostile.
 
 use super::devices;
-use super::script::{Open, Script};
-use crate::cgroup::Layout;
-use crate::cgroup::layout::{Hierarchy, Version};
-use crate::error::{Error, ErrorKind, Phase, Result};
+use super::script::Script;
+use super::sources::{Opened, Sources, directory_name, inside_root, legacy_hierarchies};
+use crate::cgroup::{CgroupPlan, Layout};
+use crate::error::{Phase, Result};
 use crate::validate::{MountOptions, Propagation, PropagationKind, ValidMount, superblock};
 use coracle_init::program::{ATTACH_NO_LINKS, ATTACH_ON_PROC, ATTACH_TAKE_MODE, Slot, Step, StrList};
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
 /// `MOUNT_ATTR_RDONLY` of mount_setattr(2).
 pub(crate) const ATTR_RDONLY: u64 = 0x1;
@@ -39,13 +39,17 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) readonly: bool,
     /// `rootfsPropagation`; none: unset.
     pub(crate) propagation: Option<Propagation>,
-    /// The parent cannot clone trees: init does, in its own user namespace.
+    /// Init opens what comes from the host: there is a user namespace.
+    pub(crate) inside: bool,
+    /// The parent cannot help with that.
     pub(crate) rootless: bool,
     /// A cgroup namespace of its own.
     pub(crate) cgroup_namespace: bool,
     /// Whether hooks look at the rootfs by its host path.
     pub(crate) classic_root: bool,
     pub(crate) cgroups: &'a Layout,
+    /// The container's own control groups.
+    pub(crate) cgroup: &'a CgroupPlan,
     pub(crate) devices: &'a devices::Wanted,
 }
 
@@ -68,6 +72,7 @@ const WITHOUT_NETWORK: [&str; 6] = ["proc", "tmpfs", "devpts", "mqueue", "cgroup
 pub(crate) fn plan(
     script: &mut Script,
     mounts: &[ValidMount],
+    sources: &mut Sources,
     around: &Surroundings<'_>,
     network: &mut dyn FnMut(&mut Script),
 ) -> Result<Mounted> {
@@ -77,8 +82,8 @@ pub(crate) fn plan(
         Phase::Rootfs,
         Step::Propagation { flags: if base == MS_SHARED { MS_SLAVE } else { base }, recursive: true },
     );
-    let root = open_host(script, around, "/root/path", Phase::Rootfs, Source::Root)?;
-    let opened = open_sources(script, mounts, around)?;
+    let root = sources.root;
+    let opened = std::mem::take(&mut sources.mounts);
 
     // pivot_root(2) refuses a shared root; submounts of a shared root stay the peers that they are.
     let (propagation, recursive) = if base == MS_SHARED { (MS_PRIVATE, false) } else { (base, true) };
@@ -92,9 +97,9 @@ pub(crate) fn plan(
         if !WITHOUT_NETWORK.contains(&mount.kind.as_str()) && !mount.options.is_bind() {
             network(script);
         }
-        plan_one(script, mount, source, around, base, &mut mounted)?;
+        plan_one(script, mount, source, (around, &sources.nodes), base, &mut mounted)?;
     }
-    devices::plan_outside_dev(script, around.devices)?;
+    devices::plan_outside_dev(script, around.devices, &sources.nodes)?;
     Ok(mounted)
 }
 
@@ -141,120 +146,6 @@ pub(crate) fn propagation_flag(kind: PropagationKind) -> u64 {
     }
 }
 
-/// A source on the host.
-enum Source<'s> {
-    Root,
-    Bind { path: PathBuf, recursive: bool },
-    Cgroup { hierarchy: &'s Hierarchy },
-}
-
-fn open_host(
-    script: &mut Script,
-    around: &Surroundings<'_>,
-    pointer: &str,
-    phase: Phase,
-    source: Source<'_>,
-) -> Result<Slot> {
-    let pointer = pointer.to_owned();
-    let nofollow = false;
-    let (path, recursive) = match &source {
-        Source::Root => (around.rootfs.to_path_buf(), true),
-        Source::Bind { path, recursive } => (path.clone(), *recursive),
-        Source::Cgroup { hierarchy } if around.rootless => (PathBuf::from(&hierarchy.mount), true),
-        Source::Cgroup { hierarchy } => {
-            let key = hierarchy.key().to_string();
-            return script.open(pointer, phase, |slot| Open::CgroupTree { hierarchy: key, slot });
-        }
-    };
-    if around.rootless {
-        let out = script.slot()?;
-        let path = script.str(&path.to_string_lossy())?;
-        script.step(pointer, phase, Step::OpenHostTree { path, recursive, nofollow, out });
-        return Ok(out);
-    }
-    script.open(pointer, phase, |slot| match source {
-        Source::Root => Open::Root { path, slot },
-        _ => Open::Tree { path, recursive, nofollow, slot },
-    })
-}
-
-/// Where a mount's tree comes from, once everything on the host is open.
-enum Opened {
-    /// A host tree in this slot.
-    Host(Slot),
-    /// Version 1 hierarchies to bind, by directory name.
-    CgroupTrees(Vec<(String, Slot)>),
-    /// Made when its turn comes.
-    Later,
-}
-
-fn open_sources(
-    script: &mut Script,
-    mounts: &[ValidMount],
-    around: &Surroundings<'_>,
-) -> Result<Vec<Opened>> {
-    mounts
-        .iter()
-        .map(|mount| {
-            let pointer = format!("/mounts/{}/source", mount.index);
-            if let Some(recursive) = mount.options.bind.filter(|_| !mount.options.remount) {
-                if inside_root(around, &around.bundle.join(&mount.source)).is_some() {
-                    return Ok(Opened::Later);
-                }
-                let path = around.bundle.join(&mount.source);
-                let source = Source::Bind { path, recursive };
-                return open_host(script, around, &pointer, Phase::Mounts, source).map(Opened::Host);
-            }
-            if mount.kind == "cgroup" && !around.cgroup_namespace {
-                return open_cgroup_sources(script, mount, around);
-            }
-            Ok(Opened::Later)
-        })
-        .collect()
-}
-
-fn open_cgroup_sources(script: &mut Script, mount: &ValidMount, around: &Surroundings<'_>) -> Result<Opened> {
-    let pointer = format!("/mounts/{}", mount.index);
-    let legacy = legacy_hierarchies(around.cgroups);
-    if !legacy.is_empty() {
-        let trees = legacy.iter().map(|hierarchy| {
-            let slot = open_host(script, around, &pointer, Phase::Cgroup, Source::Cgroup { hierarchy })?;
-            Ok((directory_name(hierarchy), slot))
-        });
-        return trees.collect::<Result<_>>().map(Opened::CgroupTrees);
-    }
-    // Without a cgroup namespace `/proc/self/cgroup` shows the host's path, so the whole tree has to be there. A clone of the host's mount
-    // instead of a new one: mounting cgroup2 from the initial cgroup namespace waits for an RCU grace period.
-    let hierarchy =
-        around.cgroups.hierarchies.iter().find(|h| h.version == Version::V2).ok_or_else(|| {
-            Error::new(ErrorKind::Unsupported, "mount cgroups: this host has no cgroup hierarchy")
-                .at(pointer.clone())
-                .in_phase(Phase::Cgroup)
-                .with_code("cgroup-absent")
-        })?;
-    let source = Source::Bind { path: PathBuf::from(&hierarchy.mount), recursive: false };
-    open_host(script, around, &pointer, Phase::Cgroup, source).map(Opened::Host)
-}
-
-fn legacy_hierarchies(layout: &Layout) -> Vec<&Hierarchy> {
-    layout.hierarchies.iter().filter(|h| h.version == Version::V1).collect()
-}
-
-fn directory_name(hierarchy: &Hierarchy) -> String {
-    Path::new(&hierarchy.mount)
-        .file_name()
-        .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-}
-
-/// The part of a source that lies below the rootfs by its text. One that leaves it again by `..` is a path of the host.
-fn inside_root(around: &Surroundings<'_>, source: &Path) -> Option<String> {
-    let rest = source.strip_prefix(around.rootfs).ok()?;
-    if rest.components().any(|part| part == Component::ParentDir) {
-        return None;
-    }
-    Some(format!("/{}", rest.to_string_lossy()))
-}
-
 #[derive(Default)]
 struct Attr {
     set: u64,
@@ -275,7 +166,7 @@ fn plan_one(
     script: &mut Script,
     mount: &ValidMount,
     opened: Opened,
-    around: &Surroundings<'_>,
+    (around, nodes): (&Surroundings<'_>, &[Option<Slot>]),
     base: u64,
     mounted: &mut Mounted,
 ) -> Result<()> {
@@ -296,7 +187,7 @@ fn plan_one(
             script.step(format!("{pointer}/source"), Phase::Mounts, step);
             bind(script, mount, out, base)
         }
-        Opened::Later if mount.kind == "cgroup" && !legacy_hierarchies(around.cgroups).is_empty() => {
+        Opened::Later if mount.kind == "cgroup" && !legacy_hierarchies(around).is_empty() => {
             plan_legacy_cgroups(script, mount, None, around)
         }
         Opened::Later => {
@@ -321,7 +212,7 @@ fn plan_one(
             propagate(script, mount, tree);
             attach(script, mount, tree)?;
             if is_dev {
-                devices::plan_bound_in_dev(script, around.devices)?;
+                devices::plan_bound_in_dev(script, around.devices, nodes)?;
             } else {
                 tree_attr(script, &pointer, Phase::Mounts, tree, Attr { set: late, ..Attr::default() });
             }
@@ -466,7 +357,7 @@ fn plan_legacy_cgroups(
     let readonly = flags.attributes.set & ATTR_RDONLY;
     let options = script.arena.list(["mode=755"])?;
     let base = new_fs(script, &pointer, "tmpfs", "tmpfs", options, flags.attributes.set & !ATTR_RDONLY)?;
-    let hierarchies = legacy_hierarchies(around.cgroups);
+    let hierarchies = legacy_hierarchies(around);
     for hierarchy in &hierarchies {
         let directory = directory_name(hierarchy);
         let name = script.str(&directory)?;

@@ -58,11 +58,17 @@ pub(crate) struct Surroundings {
     pub(crate) keep_keyring: bool,
 }
 
-/// Plans everything up to the point where the process stands in all of its namespaces and in its cgroup.
+/// Plans everything up to the point where the process stands in all of its namespaces and in its cgroup. `sources` is called where it
+/// is in its user and mount namespaces but still the host's user; it gives the slots that the parent may have to fill.
 ///
 /// # Errors
-/// When the script is full.
-pub(crate) fn plan(script: &mut Script, wanted: &Namespaces, around: &Surroundings) -> Result<()> {
+/// When the script is full; those of `sources`.
+pub(crate) fn plan(
+    script: &mut Script,
+    wanted: &Namespaces,
+    around: &Surroundings,
+    sources: &mut dyn FnMut(&mut Script) -> Result<(Slot, u32)>,
+) -> Result<()> {
     let phase = Phase::Namespaces;
     let at = |kind: NamespaceKind| pointer(wanted, kind);
     let below_joined_user = wanted.joined(NamespaceKind::User).is_some();
@@ -107,8 +113,10 @@ pub(crate) fn plan(script: &mut Script, wanted: &Namespaces, around: &Surroundin
     if let Some(lines) = &around.time_offsets {
         script.answer("/linux/timeOffsets", phase, Answer::TimeOffsets { lines: lines.clone() });
     }
-    if !script.answers.is_empty() {
-        script.step("", phase, Step::Born { first: Slot::NONE, count: 0 });
+    let (first, count) = sources(script)?;
+    let optional = script.answers.is_empty();
+    if count > 0 || !optional {
+        script.step("", phase, Step::Born { first, count, optional });
     }
     if around.rootless {
         // After Go: until then an unprivileged parent has to open our uid_map; nobody else sees us yet.
@@ -136,7 +144,7 @@ pub(crate) fn meet_network(script: &mut Script, wanted: &Namespaces, slot: Slot)
     let pointer = pointer(wanted, NamespaceKind::Network);
     // The flag fits: it is 0x4000_0000.
     let nstype = i32::try_from(NamespaceKind::Network.clone_flag()).unwrap_or(0);
-    script.step(pointer.clone(), Phase::Namespaces, Step::Born { first: slot, count: 1 });
+    script.step(pointer.clone(), Phase::Namespaces, Step::Born { first: slot, count: 1, optional: false });
     script.step(pointer, Phase::Namespaces, Step::JoinNamespace { fd: slot, nstype });
     script.step("", Phase::Namespaces, Step::Close { fd: slot });
 }

@@ -236,13 +236,16 @@ fn show_number(out: &mut String, kind: &str, name: &str, n: u64) -> fmt::Result 
     let flags = match (kind, name) {
         ("Unshare" | "SecondClone", "flags") => names(n, CLONE_FLAGS),
         ("Attach", "flags") => names(n, ATTACH),
+        ("OpenHostTree", "flags") => names(n, OPEN),
+        ("OpenHostTree", "mode") => names(n, FILE_TYPES),
+        ("OpenHostTree", "dev") if n == 0 => String::new(),
         ("MakeLink", "flags") => names(n, LINK),
         (_, "set" | "clear" | "attrs") => names(n, MOUNT_ATTRS),
         ("Propagation" | "RootPropagation", "flags") | (_, "propagation") => names(n, PROPAGATION),
         ("Capabilities" | "BoundingSet", _) => format!("{n:#x}"),
         ("IoPriority", _) => format!("{}:{}", n >> 13, n & 0x1fff),
         (_, "mode" | "mask") => format!("{n:#o}"),
-        ("MakeNode", "dev") => {
+        ("MakeNode" | "OpenHostTree", "dev") => {
             let dev = n;
             format!("{}:{}", rustix::fs::major(dev), rustix::fs::minor(dev))
         }
@@ -289,6 +292,8 @@ const MOUNT_ATTRS: &[(u64, &str)] = &[
     (0x20_0000, "nosymfollow"),
 ];
 const ATTACH: &[(u64, &str)] = &[(1, "nofollow"), (2, "on-proc"), (4, "no-links"), (8, "take-mode")];
+const OPEN: &[(u64, &str)] = &[(1, "recursive"), (2, "nofollow"), (4, "ask"), (8, "lend"), (16, "directory")];
+const FILE_TYPES: &[(u64, &str)] = &[(0o060_000, "block"), (0o020_000, "char")];
 const LINK: &[(u64, &str)] = &[(1, "if-target"), (2, "replace")];
 const PROPAGATION: &[(u64, &str)] = &[
     (1 << 17, "unbindable"),

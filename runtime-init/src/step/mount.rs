@@ -15,12 +15,13 @@ use rustix::mount::{
 use crate::buf::Buf;
 use crate::path::{self, AtPath, Base, Leaf, Links, PROC_MAGIC};
 use crate::program::{
-    ATTACH_NO_LINKS, ATTACH_NOFOLLOW, ATTACH_ON_PROC, ATTACH_TAKE_MODE, Slot, Str, StrList,
+    ATTACH_NO_LINKS, ATTACH_NOFOLLOW, ATTACH_ON_PROC, ATTACH_TAKE_MODE, OPEN_ASK, OPEN_DIRECTORY, OPEN_LEND,
+    OPEN_NOFOLLOW, OPEN_RECURSIVE, Slot, Str, StrList,
 };
-use crate::report::{At, Fail, Say};
+use crate::report::{self, At, Fail, Say};
 use crate::sys::{self, Fd};
 use crate::walk::Walk;
-use crate::wire::Call;
+use crate::wire::{Call, Kind, Message};
 
 /// Ids of mounts that the program attached on or below `/proc` and `/sys`.
 #[derive(Debug)]
@@ -63,21 +64,54 @@ pub(crate) fn clone_tree(fd: i32, recursive: bool, part: u32) -> Result<Fd, Fail
     sys::open_tree(Some(fd), c"", flags).at(part, Call::OpenTree)
 }
 
+/// Opens a tree of the host, or asks the parent for it; see the `OPEN_*` constants.
 pub(crate) fn open_host_tree(
     w: &mut Walk<'_>,
     path: Str,
-    recursive: bool,
-    nofollow: bool,
+    flags: u32,
+    expected: (u32, u64),
     out: Slot,
 ) -> Result<(), Fail> {
-    let mut flags = clone_flags(recursive);
-    if nofollow {
-        flags |= OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    let name = path::last(w.program.str(path)?);
+    let slot = |kind| Message { part: out.0.into(), ..Message::plain(kind) };
+    let tree = match host_tree(w.program.cstr(path)?, flags, expected) {
+        Err(fail) if flags & OPEN_ASK != 0 && fail.errno == Errno::ACCESS.raw_os_error() => {
+            return report::send(w.report, &slot(Kind::Unreached)).at(3, Call::Write);
+        }
+        other => other.say(name)?,
+    };
+    if flags & OPEN_LEND != 0 {
+        report::send_fd(w.report, &slot(Kind::Tree), tree.raw()).at(3, Call::Sendmsg)?;
     }
-    let tree = sys::open_tree(None, w.program.cstr(path)?, flags)
-        .at(0, Call::OpenTree)
-        .say(path::last(w.program.str(path)?))?;
     w.fill(out, tree)
+}
+
+fn host_tree(path: &CStr, flags: u32, (mode, dev): (u32, u64)) -> Result<Fd, Fail> {
+    let recursive = flags & OPEN_RECURSIVE != 0;
+    let mut how = OFlags::PATH;
+    if flags & OPEN_NOFOLLOW != 0 {
+        how |= OFlags::NOFOLLOW;
+    }
+    if flags & OPEN_DIRECTORY != 0 {
+        how |= OFlags::DIRECTORY;
+    } else if mode == 0 {
+        let mut flags = clone_flags(recursive);
+        if how.contains(OFlags::NOFOLLOW) {
+            flags |= OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+        }
+        return sys::open_tree(None, path, flags).at(0, Call::OpenTree);
+    }
+    let resolve = if mode == 0 { ResolveFlags::empty() } else { ResolveFlags::NO_MAGICLINKS };
+    let fd = sys::open(None, path, how, Mode::empty(), resolve).at(0, Call::Open)?;
+    if mode != 0 {
+        let status = path::status(fd.raw()).at(1, Call::Stat)?;
+        let device = rustix::fs::makedev(status.stx_rdev_major, status.stx_rdev_minor);
+        let kind = FileType::from_raw_mode(mode);
+        if FileType::from_raw_mode(status.stx_mode.into()) != kind || device != dev {
+            return Err(Fail::new(1, Call::Compare, Errno::NODEV));
+        }
+    }
+    clone_tree(fd.raw(), recursive, 2)
 }
 
 /// Part 0 resolves, part 1 clones.

@@ -38,24 +38,27 @@ pub(crate) fn parent_death_signal(w: &Walk<'_>, signal: i32) -> Result<(), Fail>
 }
 
 /// Part 0 sends `Born`, part 1 waits for `Go`; more than one `Go` comes when the descriptors do not fit into one.
-pub(crate) fn born(w: &mut Walk<'_>, first: Slot, count: u32) -> Result<(), Fail> {
+pub(crate) fn born(w: &mut Walk<'_>, first: Slot, count: u32, optional: bool) -> Result<(), Fail> {
+    let mut slots =
+        (0..u16::try_from(count).unwrap_or(u16::MAX)).map(|number| Slot(first.0.wrapping_add(number)));
+    let mut next = slots.by_ref().find(|slot| w.slot(*slot).is_err());
+    if optional && next.is_none() {
+        return Ok(());
+    }
     report::send(w.report, &Message::plain(Kind::Born)).at(0, Call::Write)?;
-    let mut next = first.0;
-    let mut left = count;
     loop {
-        let before = left;
-        let channel = w.report;
+        let (before, channel) = (next, w.report);
         report::expect(channel, Kind::Go, |fd| {
-            let wanted = left > 0 && w.fill(Slot(next), fd).is_ok();
-            next = next.wrapping_add(1);
-            left = left.saturating_sub(1);
-            wanted
+            let Some(slot) = next else { return false };
+            let filled = w.fill(slot, fd).is_ok();
+            next = slots.by_ref().find(|slot| w.slot(*slot).is_err());
+            filled
         })
         .at(1, Call::Recvmsg)?;
-        if left == 0 {
+        if next.is_none() {
             return Ok(());
         }
-        if left == before {
+        if next == before {
             return Err(Fail::new(1, Call::Recvmsg, Errno::BADMSG));
         }
     }
