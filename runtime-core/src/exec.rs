@@ -5,9 +5,9 @@
 use crate::container::{Container, namespace_kind, not_running};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::launch::create::each_join;
+use crate::launch::listener::Receiver;
 use crate::launch::session::{Session, Setting};
 use crate::plan::exec::{self, Choices};
-use crate::plan::process::Filter;
 use crate::process::{self, ExitStatus};
 use crate::runtime::ContainerRecord;
 use crate::spec;
@@ -113,13 +113,17 @@ impl<'c> Exec<'c> {
             own_process: false,
             network: None,
             program: plan.program,
+            listener: container.record().listener.as_ref().map(|listener| {
+                let record = container.record();
+                let pid = record.init.as_ref().map(|init| init.pid);
+                Receiver::new(listener, record, seen.status, pid)
+            }),
         };
-        let held = plan.script.must_meet();
         let mut session = Session::begin(plan.script, setting, &watch)?;
         session.beside()?;
         watch.step(Phase::Exec, "wait for the program", || {
             session.until_waiting(&mut |_| Ok(()), &mut |_, _| Ok(()))?;
-            if held { session.release() } else { Ok(()) }
+            if plan.held { session.release() } else { Ok(()) }
         })?;
         streams.deliver(session.take_console())?;
         let (identity, pidfd) = session.finish()?;
@@ -150,7 +154,7 @@ impl<'c> Exec<'c> {
                         .with_path(self.container.dir().path())
                         .in_phase(Phase::Seccomp)
                 })?;
-                Some(Filter { program, flags, behind_gate: false })
+                Some(exec::Compiled { program, flags })
             }
             None => None,
         };

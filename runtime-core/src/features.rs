@@ -74,17 +74,14 @@ fn linux() -> LinuxFeatures {
 }
 
 fn seccomp() -> SeccompFeature {
-    let notify = is_built(Feature::SeccompNotify);
     let flags = Flags::NAMES.map(|(name, _)| name);
     SeccompFeature {
         enabled: Some(true),
-        actions: texts(Action::NAMES.into_iter().filter(|name| notify || *name != "SCMP_ACT_NOTIFY")),
+        actions: texts(Action::NAMES),
         operators: texts(Op::NAMES.map(|(name, _)| name)),
         archs: texts(Arch::ALL.map(Arch::name)),
         known_flags: texts(flags),
-        supported_flags: texts(
-            flags.into_iter().filter(|name| notify || !name.ends_with("WAIT_KILLABLE_RECV")),
-        ),
+        supported_flags: texts(flags),
     }
 }
 

@@ -19,6 +19,7 @@ mod leftovers;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod notify;
 mod process;
 mod scheduling;
 mod seccomp;
@@ -37,6 +38,7 @@ fn main() -> std::process::ExitCode {
         cgroups::CASES,
         update::CASES,
         seccomp::CASES,
+        notify::CASES,
         hooks::CASES,
         terminal::CASES,
         contract::CASES,

@@ -1,7 +1,5 @@
 //! System call filters: each rule is proven by a call that must pass and one that must not.
 use coracle_tests::*;
-use std::io::Read;
-use std::os::unix::net::UnixListener;
 
 cases![
     none,
@@ -23,19 +21,18 @@ cases![
     flags,
     wrong_policies,
     default_profile_of_engines,
-    notified,
 ];
 
 // x86_64 and aarch64 number these alike or not; the names are what the profiles use.
 #[cfg(target_arch = "x86_64")]
-mod number {
+pub mod number {
     pub const TIMES: i64 = 100;
     pub const PERSONALITY: i64 = 135;
     pub const GETPRIORITY: i64 = 140;
     pub const ARCH: &str = "SCMP_ARCH_X86_64";
 }
 #[cfg(target_arch = "aarch64")]
-mod number {
+pub mod number {
     pub const TIMES: i64 = 153;
     pub const PERSONALITY: i64 = 92;
     pub const GETPRIORITY: i64 = 141;
@@ -43,7 +40,7 @@ mod number {
 }
 use number::*;
 
-fn policy(default: &str, rules: Value) -> Value {
+pub fn policy(default: &str, rules: Value) -> Value {
     json!({"defaultAction": default, "architectures": [ARCH], "syscalls": rules})
 }
 
@@ -53,7 +50,7 @@ fn filtered(t: &T, rules: Value, actions: &[Value]) -> Vec<Value> {
     answers(t, &mut bundle, actions)
 }
 
-fn errno(answer: &Value) -> Option<i64> {
+pub fn errno(answer: &Value) -> Option<i64> {
     answer["errno"].as_i64()
 }
 
@@ -325,53 +322,4 @@ fn default_profile_of_engines(t: &T) {
     );
     let denied: Vec<bool> = got.iter().map(|answer| errno(answer) == Some(1)).collect();
     assert_eq!(denied, [false, true, true, false, true, false, false], "{got:?}");
-}
-
-fn notified(t: &T) {
-    // The agent gets the container's state and a descriptor; it closes it, and the call then does not exist.
-    let path = t.dir().join("agent");
-    let listener = UnixListener::bind(&path).unwrap();
-    let mut bundle = Bundle::new(
-        t,
-        &[
-            "do",
-            &json!(["syscall", TIMES, 0]).to_string(),
-            &json!(["syscall", GETPRIORITY, 0, 0]).to_string(),
-        ],
-    );
-    bundle.set(
-        "/linux/seccomp",
-        policy("SCMP_ACT_ALLOW", json!([{"names": ["times"], "action": "SCMP_ACT_NOTIFY"}])),
-    );
-    bundle
-        .set("/linux/seccomp/listenerPath", json!(path))
-        .set("/linux/seccomp/listenerMetadata", json!("for the agent"));
-    if t.ours() {
-        needs_built(t, &mut bundle, "/linux/seccomp");
-    }
-    let container = Container::new(t, &mut bundle);
-    let id = container.id.clone();
-    let running = container.run_call().start();
-    if !runtime::wait_readable(&listener, std::time::Duration::from_secs(10)) {
-        panic!("nobody connects to the agent: {}", running.done());
-    }
-    let (mut stream, _) = listener.accept().unwrap();
-    let (mut text, fds) = terminal::receive(&stream);
-    // crun keeps the connection open.
-    stream.set_read_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
-    let _ = stream.read_to_end(&mut text);
-    let state: Value = serde_json::from_slice(&text).unwrap();
-    assert_eq!(fds.len(), 1, "one descriptor");
-    if t.runtime.kind != Kind::Crun {
-        assert_eq!(state["fds"], json!(["seccompFd"]));
-        assert_eq!(state["metadata"], "for the agent");
-        assert_eq!(state["state"]["id"], json!(id));
-        assert_eq!(state["state"]["status"], "creating");
-        assert!(state["pid"].as_i64().unwrap() > 1);
-    }
-    drop(fds);
-    let done = running.done().expect(0);
-    let got = done.json();
-    assert_eq!(errno(&got[0]), Some(38), "{got}");
-    assert!(got[1].get("ok").is_some());
 }

@@ -12,6 +12,7 @@
 
 use super::gate::Gate;
 use super::hook::run_hook;
+use super::listener::Receiver;
 use super::network::Making;
 use super::session::{Session, Setting};
 use crate::cgroup::{Cgroup, CgroupRecord};
@@ -23,7 +24,9 @@ use crate::plan::hooks::state_text;
 use crate::process::Identity;
 use crate::runtime::{ContainerRecord, Created, Runtime};
 use crate::spec;
-use crate::state::{Lock, MemoryPolicyRecord, NamespaceRecord, Progress, Record, RecordedHooks, Store};
+use crate::state::{
+    ListenerRecord, Lock, MemoryPolicyRecord, NamespaceRecord, Progress, Record, RecordedHooks, Status, Store,
+};
 use crate::stdio::Stdio;
 use crate::validate::{HookPoint, Namespace, ValidHook};
 use coracle_init::program::Slot;
@@ -100,6 +103,7 @@ fn launch(
         own_process: runtime.own_process(),
         network,
         program: plan.valid.process.args.first().cloned().unwrap_or_default(),
+        listener: record.listener.as_ref().map(|it| Receiver::new(it, record, Status::Creating, None)),
     };
     let script = std::mem::take(&mut plan.script);
     let mut session = Session::begin(script, setting, &watch)?;
@@ -176,6 +180,10 @@ fn intent(
         })
         .collect();
     record.cgroup = Some(CgroupRecord::intent(&plan.cgroup)?);
+    record.listener =
+        plan.valid.seccomp.as_ref().and_then(|seccomp| seccomp.listener.as_ref()).map(|listener| {
+            ListenerRecord { path: listener.path.clone(), metadata: listener.metadata.clone() }
+        });
     record.memory_policy = plan.valid.memory_policy.as_ref().map(|policy| MemoryPolicyRecord {
         mode: policy.mode,
         nodes: policy.nodes.as_ref().map(|nodes| nodes.ranges().to_vec()).unwrap_or_default(),

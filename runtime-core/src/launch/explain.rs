@@ -269,6 +269,12 @@ fn hint(message: &Message, wording: &StepRecord) -> Option<&'static str> {
             Some("the key quota is used up; --no-new-keyring does without")
         }
         ("Seccomp", _, libc::EACCES) => Some("without noNewPrivileges the filter needs CAP_SYS_ADMIN"),
+        ("Seccomp", Call::Seccomp, libc::EBUSY) => Some(
+            "the runtime itself runs under a filter with a listener, and the kernel has one for each process",
+        ),
+        ("Seccomp", Call::Seccomp, libc::EINVAL) => {
+            Some("the kernel does not know a flag of the filter; WAIT_KILLABLE_RECV came with Linux 5.19")
+        }
         ("WorkingDir", Call::Getcwd | Call::Compare, _) => {
             Some("the directory lies outside the container's root")
         }

@@ -7,6 +7,7 @@
 
 use super::channel::{Channel, Event};
 use super::explain;
+use super::listener::Receiver;
 use super::network::Making;
 use super::open::open_all;
 use super::reach::Lent;
@@ -44,6 +45,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) network: Option<Making>,
     /// `args[0]`, for messages.
     pub(crate) program: String,
+    /// Who gets the listener of the filter.
+    pub(crate) listener: Option<Receiver>,
 }
 
 /// A child between its clone and its program.
@@ -54,6 +57,7 @@ pub(crate) struct Session {
     identity: Identity,
     console: Option<OwnedFd>,
     network: Option<Making>,
+    listener: Option<Receiver>,
     arena: Vec<u8>,
     script: Script,
     program: String,
@@ -133,6 +137,7 @@ impl Session {
             pidfd,
             console: None,
             network: setting.network,
+            listener: setting.listener,
             arena,
             script,
             program: setting.program,
@@ -202,6 +207,10 @@ impl Session {
                     self.finish_network()?;
                     root_ready(&self.identity, self.pidfd.as_fd())?;
                     self.channel.send(&Message::plain(Kind::HooksDone), &[])?;
+                }
+                Kind::Listener => {
+                    let receiver = self.listener.take().ok_or_else(|| unexpected(&message))?;
+                    receiver.deliver(&self.identity, self.pidfd.as_fd(), &message, fds)?;
                 }
                 Kind::Console => self.console = fds.into_iter().next(),
                 Kind::Waiting => {

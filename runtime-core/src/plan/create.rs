@@ -84,8 +84,13 @@ pub(crate) fn plan(
     let cgroup = plan_cgroup(id, &valid, facts, &wanted_devices, choices)?;
     let filter = match (&valid.seccomp, valid.spec.linux.as_ref().and_then(|l| l.seccomp.as_ref())) {
         (Some(_), Some(filter)) => {
-            let hooks = valid.hooks.iter().any(|h| h.point == HookPoint::StartContainer);
-            Some(seccomp::plan(filter, valid.process.no_new_privileges, hooks)?)
+            let ahead = seccomp::Ahead {
+                no_new_privs: valid.process.no_new_privileges,
+                hooks: valid.hooks.iter().any(|h| h.point == HookPoint::StartContainer),
+                wait: seccomp::Wait::Gate,
+                takes: seccomp::takes(facts.capabilities),
+            };
+            Some(seccomp::plan(filter, ahead)?)
         }
         _ => None,
     };

@@ -6,9 +6,19 @@
 
 use super::process::{self, Filter, Gate};
 use super::script::{Open, Script};
+use super::seccomp;
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::validate::{MemoryPlacement, NamespaceKind, ValidProcess};
 use coracle_init::program::{Slot, Step};
+
+/// The container's filter as it was written down.
+#[derive(Clone, Debug)]
+pub(crate) struct Compiled {
+    /// `struct sock_filter`s as bytes.
+    pub(crate) program: Vec<u8>,
+    /// Flags of seccomp(2).
+    pub(crate) flags: u64,
+}
 
 /// What an exec needs to know of the container.
 #[derive(Clone, Debug)]
@@ -19,7 +29,7 @@ pub(crate) struct Container {
     pub(crate) root_is_mapped: bool,
     /// setgroups(2) is denied in it.
     pub(crate) groups_denied: bool,
-    pub(crate) filter: Option<Filter>,
+    pub(crate) filter: Option<Compiled>,
     /// How many version 1 hierarchies it is in.
     pub(crate) joins: usize,
     /// It is in a version 2 cgroup.
@@ -47,6 +57,8 @@ pub(crate) struct ExecPlan {
     pub(crate) enter: Option<Slot>,
     pub(crate) streams: Option<[Slot; 3]>,
     pub(crate) preserve: u32,
+    /// The process waits for the parent before it executes its program.
+    pub(crate) held: bool,
     pub(crate) program: String,
 }
 
@@ -71,7 +83,7 @@ pub(crate) fn plan(
     script.into_cgroup = container.into_cgroup && enter.is_none();
     let joins = (0..container.joins).map(|_| script.slot()).collect::<Result<Vec<_>>>()?;
     let second = own(NamespaceKind::Pid) || own(NamespaceKind::Time);
-    let wanted = process::Wanted {
+    let mut wanted = process::Wanted {
         process: valid,
         pointer: "",
         capabilities: super::create::grantable(
@@ -79,7 +91,7 @@ pub(crate) fn plan(
             capabilities,
             user_namespace,
         ),
-        filter: container.filter.clone(),
+        filter: None,
         user_namespace,
         groups_denied: container.groups_denied,
         keep_groups: false,
@@ -89,6 +101,9 @@ pub(crate) fn plan(
         nice_from_outside: process::nice_from_outside(user_namespace, capabilities),
         answers_from_outside: user_namespace || second,
     };
+    if let Some(Compiled { program, flags }) = &container.filter {
+        wanted.filter = Some(plan_filter(program, *flags, &wanted, capabilities)?);
+    }
     process::plan_answers(&mut script, &wanted);
     let phase = Phase::Namespaces;
     script.step("", phase, Step::NonDumpable);
@@ -128,8 +143,37 @@ pub(crate) fn plan(
     // Nothing waits for anything: the end of the report channel says that the program was executed.
     process::plan(&mut script, &wanted, Gate::None, &mut |_| Ok(()), choices.preserve)?;
     let program = valid.args.first().cloned().unwrap_or_default();
-    Ok(ExecPlan { script, joins, enter, streams, preserve: choices.preserve, program })
+    Ok(ExecPlan {
+        script,
+        joins,
+        enter,
+        streams,
+        preserve: choices.preserve,
+        held: wanted.waits_for().is_some(),
+        program,
+    })
 }
+
+/// Where the container's filter is loaded for this process, which may have other things to do under it than the container's first had.
+fn plan_filter(
+    program: &[u8],
+    flags: u64,
+    wanted: &process::Wanted<'_>,
+    capabilities: u64,
+) -> Result<Filter> {
+    let listens = flags & NEW_LISTENER != 0;
+    let waits_for = wanted.waits_for();
+    let ahead = seccomp::Ahead {
+        no_new_privs: wanted.process.no_new_privileges,
+        hooks: false,
+        wait: if listens || waits_for.is_some() { seccomp::Wait::Hold } else { seccomp::Wait::None },
+        takes: seccomp::takes(capabilities),
+    };
+    seccomp::again(program, flags, ahead).map_err(|denied| denied.in_exec(waits_for))
+}
+
+/// `SECCOMP_FILTER_FLAG_NEW_LISTENER`.
+const NEW_LISTENER: u64 = 1 << 3;
 
 fn plan_streams(script: &mut Script, valid: &ValidProcess, choices: Choices) -> Result<Option<[Slot; 3]>> {
     if valid.terminal {

@@ -12,6 +12,7 @@
 //! Must not: ask the machine, read the environment. Tests: at the end of this file; golden plans; `tests` package, process.
 
 use super::script::{Answer, Script};
+use super::seccomp::Handing;
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::validate::{CapabilitySets, IndexList, MemoryPlacement, ProcessParts, ResourceLimit};
 use coracle_init::program::{Slot, Step, StrList};
@@ -26,6 +27,8 @@ pub(crate) struct Filter {
     pub(crate) flags: u64,
     /// Whether it has to be loaded behind the gate, because it forbids what the gate needs.
     pub(crate) behind_gate: bool,
+    /// How its listener leaves init; absent without one.
+    pub(crate) listener: Option<Handing>,
 }
 
 /// Everything that decides about the process.
@@ -52,6 +55,22 @@ pub(crate) struct Wanted<'a> {
     pub(crate) personality: Option<u32>,
     /// The runtime has CAP_SYS_NICE, which a container's own user namespace takes from the child.
     pub(crate) nice_from_outside: bool,
+}
+
+impl Wanted<'_> {
+    /// What the parent has to do before the program may run, by its place in the process document; the listener's receiver is the
+    /// filter's.
+    pub(crate) fn waits_for(&self) -> Option<&'static str> {
+        let process = self.process;
+        let outside = self.nice_from_outside;
+        let reasons = [
+            (process.oom_score_adj.is_some() && !self.answers_from_outside, "/oomScoreAdj"),
+            (process.scheduler.is_some() && outside, "/scheduler"),
+            (process.io_priority.is_some() && outside, "/ioPriority"),
+            (self.filter.as_ref().is_some_and(|filter| filter.listener.is_some()), "/linux/seccomp"),
+        ];
+        reasons.into_iter().find(|(wanted, _)| *wanted).map(|(_, pointer)| pointer)
+    }
 }
 
 /// CAP_SYS_NICE.
@@ -153,10 +172,11 @@ pub(crate) fn plan(
     let filter = match &wanted.filter {
         Some(filter) => {
             let program = script.arena.raw(&filter.program)?;
-            Some((
-                Step::Seccomp { filter: program, flags: filter.flags, listener: Slot::NONE },
-                filter.behind_gate,
-            ))
+            let listener = match filter.listener {
+                Some(Handing::Taken) => script.slot()?,
+                Some(Handing::Sent) | None => Slot::NONE,
+            };
+            Some((Step::Seccomp { filter: program, flags: filter.flags, listener }, filter.behind_gate))
         }
         None => None,
     };
@@ -212,7 +232,7 @@ pub(crate) fn plan(
     match gate {
         Gate::Socket(gate) => script.step("", Phase::Gate, Step::Gate { gate }),
         Gate::Hold => script.step("", Phase::Gate, Step::Hold),
-        Gate::None if script.must_meet() => script.step("", Phase::Gate, Step::Hold),
+        Gate::None if wanted.waits_for().is_some() => script.step("", Phase::Gate, Step::Hold),
         Gate::None => {}
     }
     behind_gate(script)?;

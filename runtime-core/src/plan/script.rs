@@ -158,11 +158,6 @@ impl Script {
         self.late.push(Planned { pointer: pointer.into(), phase, what });
     }
 
-    /// Whether the parent has to meet the child before the program may run.
-    pub(crate) fn must_meet(&self) -> bool {
-        !self.beside.is_empty() || !self.late.is_empty()
-    }
-
     /// Adds a string to the arena.
     ///
     /// # Errors

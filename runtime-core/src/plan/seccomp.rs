@@ -1,60 +1,163 @@
 //! From the configuration's filter to the program that init loads, and whether init itself can live under it.
 //!
 //! The compiled program is put before the evaluator with every call that init makes after it has been loaded. A filter that forbids one
-//! of these is loaded behind the gate where that changes nothing for the container (no_new_privs), and refused with its pointer else.
+//! of these is loaded behind the gate where that changes nothing for the container (no_new_privs, no listener), and refused with its
+//! pointer else. An exec asks again with its own document: it may do without no_new_privs, or have to wait for the parent.
 //!
-//! Must not: change a rule. Tests: at the end of this file; `seccomp-profiles` proves the compiler; `tests` package, seccomp.
+//! A filter with a listener is loaded before the gate in any case, since only then the receiver is there before the program runs. The
+//! listener leaves init by sendmsg(2) where the filter allows that, else the parent takes it out.
+//!
+//! Must not: change a rule. Tests: golden plans; `seccomp-profiles` proves the compiler; `tests` package, seccomp and notify.
 
 use super::process::Filter;
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::spec;
-use coracle_seccomp::{Action, Arch, Arg, Call, Flags, Op, Policy, Rule, compile, evaluate};
+use coracle_seccomp::{
+    Action, Arch, Arg, Call, Flags, Insn, Op, Policy, Reason, Rule, compile, decide, evaluate,
+};
 
 const POINTER: &str = "/linux/seccomp";
 
-/// Compiles the filter. `container_hooks`: init runs hooks behind the filter.
+/// What init still has to do when the filter is loaded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ahead {
+    /// PR_SET_NO_NEW_PRIVS is set: the filter is loaded last of all.
+    pub(crate) no_new_privs: bool,
+    /// startContainer hooks are run.
+    pub(crate) hooks: bool,
+    /// How it waits for the parent.
+    pub(crate) wait: Wait,
+    /// The runtime may take descriptors out of its child (CAP_SYS_PTRACE).
+    pub(crate) takes: bool,
+}
+
+/// How init waits between the filter and the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Not at all.
+    None,
+    /// For the launch.
+    Hold,
+    /// At the gate.
+    Gate,
+}
+
+/// What a call is for that a filter denies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Reporting a failure, closing descriptors, executing the program.
+    Always,
+    /// The final capabilities, behind a filter that is loaded without no_new_privs.
+    Capabilities,
+    /// Waiting for the parent.
+    Wait,
+    /// startContainer hooks.
+    Hooks,
+    /// Giving the listener away.
+    Listener,
+}
+
+/// A call that init needs and the filter denies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Denied {
+    pub(crate) call: &'static str,
+    pub(crate) work: Work,
+    listens: bool,
+}
+
+/// How a listener leaves init.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handing {
+    /// By sendmsg(2).
+    Sent,
+    /// By the parent's pidfd_getfd(2).
+    Taken,
+}
+
+/// Bit of CAP_SYS_PTRACE.
+const PTRACE: u64 = 1 << 19;
+
+/// Whether a runtime with these capabilities may take descriptors out of its non-dumpable child.
+pub(crate) fn takes(capabilities: u64) -> bool {
+    capabilities & PTRACE != 0
+}
+
+/// Compiles the filter of a configuration.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidSpec`] for what validation cannot see (a filter too large for the kernel); [`ErrorKind::Unsupported`] when
 /// init could not do its work under the filter.
-pub(crate) fn plan(seccomp: &spec::Seccomp, no_new_privs: bool, container_hooks: bool) -> Result<Filter> {
-    let native = Arch::native();
+pub(crate) fn plan(seccomp: &spec::Seccomp, ahead: Ahead) -> Result<Filter> {
     let policy = policy(seccomp)?;
-    let flags = policy.flags;
-    let compiled = compile(&policy, native).map_err(|e| {
+    let compiled = compile(&policy, Arch::native()).map_err(|e| {
         Error::new(ErrorKind::InvalidSpec, "compile the seccomp filter")
             .at(e.pointer())
             .in_phase(Phase::Seccomp)
             .with_code("seccomp-compile")
             .with_source(e)
     })?;
+    place(&compiled.insns, compiled.flags.bits().into(), ahead).map_err(|denied| denied.in_create(&policy))
+}
+
+/// Decides where a filter that was compiled earlier is loaded for an exec.
+///
+/// # Errors
+/// The first call that init needs and the filter denies.
+pub(crate) fn again(program: &[u8], flags: u64, ahead: Ahead) -> Result<Filter, Denied> {
+    let bytes = program.chunks_exact(8).filter_map(|insn| insn.try_into().ok());
+    let insns: Vec<Insn> = bytes.map(Insn::from_bytes).collect();
+    place(&insns, flags, ahead)
+}
+
+fn place(insns: &[Insn], flags: u64, ahead: Ahead) -> Result<Filter, Denied> {
+    let listens = flags & u64::from(Flags::NEW_LISTENER.bits()) != 0;
+    // A program of the record that the kernel would not take allows nothing.
+    let action = |name: &str| {
+        let call = Call::named(Arch::native(), name, [0; 6])?;
+        Some(evaluate(insns, &call).map_or(Action::KillProcess, |verdict| verdict.action()))
+    };
     let allowed = |name: &str| {
-        Call::named(native, name, [0; 6]).is_none_or(|call| {
-            evaluate(&compiled.insns, &call).is_ok_and(|verdict| verdict.action() == Action::Allow)
+        action(name).is_none_or(|action| {
+            // Whoever wants to be asked about the program is there by then.
+            action.permits() || (listens && name == "execve" && action == Action::Notify)
         })
     };
-    let mut needed: Vec<&str> = ALWAYS.to_vec();
-    if !no_new_privs {
-        needed.extend(BEFORE_CAPABILITIES);
+    let first = |work: Work, names: &[&'static str]| {
+        let call = names.iter().copied().find(|name| !allowed(name))?;
+        Some(Denied { call, work, listens })
+    };
+    let capabilities = || first(Work::Capabilities, &BEFORE_CAPABILITIES).filter(|_| !ahead.no_new_privs);
+    if let Some(denied) = first(Work::Always, &ALWAYS).or_else(capabilities) {
+        return Err(denied);
     }
-    if container_hooks {
-        needed.extend(FOR_HOOKS);
+    let waits = || match ahead.wait {
+        Wait::None => None,
+        Wait::Hold => first(Work::Wait, &FOR_HOLD),
+        Wait::Gate => first(Work::Wait, &FOR_GATE),
+    };
+    let later = first(Work::Hooks, &FOR_HOOKS).filter(|_| ahead.hooks).or_else(waits);
+    if let Some(denied) = later.filter(|_| !ahead.no_new_privs || listens) {
+        return Err(denied);
     }
-    if let Some(denied) = needed.iter().copied().find(|name| !allowed(name)) {
-        return Err(cannot_live(denied));
-    }
-    let gate_denied = FOR_GATE.iter().copied().find(|name| !allowed(name));
-    if let Some(denied) = gate_denied.filter(|_| !no_new_privs) {
-        return Err(cannot_live(denied));
-    }
-    let program = compiled.insns.iter().flat_map(|insn| insn.to_bytes()).collect();
-    Ok(Filter { program, flags: u64::from(flags.bits()), behind_gate: gate_denied.is_some() })
+    let handing = match first(Work::Listener, &["sendmsg"]).filter(|_| listens) {
+        None => Handing::Sent,
+        Some(_) if ahead.takes => Handing::Taken,
+        Some(denied) => return Err(denied),
+    };
+    Ok(Filter {
+        program: insns.iter().flat_map(|insn| insn.to_bytes()).collect(),
+        flags,
+        behind_gate: later.is_some(),
+        listener: listens.then_some(handing),
+    })
 }
 
 /// What init calls between the filter and the program, wherever the filter is loaded.
 const ALWAYS: [&str; 4] = ["close_range", "execve", "exit_group", "write"];
 /// What follows a filter that is loaded before the final capabilities.
 const BEFORE_CAPABILITIES: [&str; 3] = ["capset", "capget", "prctl"];
+/// What waiting for the launch takes.
+const FOR_HOLD: [&str; 2] = ["recvmsg", "write"];
 /// What waiting at the gate takes.
 const FOR_GATE: [&str; 3] = ["recvmsg", "write", "madvise"];
 /// What running a hook takes.
@@ -77,15 +180,53 @@ const FOR_HOOKS: [&str; 16] = [
     "close_range",
 ];
 
-fn cannot_live(name: &str) -> Error {
-    Error::new(
-        ErrorKind::Unsupported,
-        format!("the filter does not allow {name}, which the runtime itself needs after it is loaded"),
-    )
-    .at(POINTER)
-    .in_phase(Phase::Seccomp)
-    .with_code("seccomp-locks-init")
-    .with_hint("allow the call, or set noNewPrivileges so that the filter can be loaded last")
+impl Denied {
+    fn error(self, whose: &str) -> Error {
+        let Self { call, work, listens } = self;
+        let (what, code) = match work {
+            Work::Always | Work::Capabilities | Work::Wait => {
+                ("which the runtime itself needs after it is loaded", "seccomp-locks-init")
+            }
+            Work::Hooks => ("which running startContainer hooks takes", "seccomp-locks-hooks"),
+            Work::Listener => ("by which its listener leaves the container", "seccomp-locks-listener"),
+        };
+        let hint = match work {
+            Work::Always => "allow the call: the program could not be executed",
+            Work::Listener => "allow the call, or give the runtime CAP_SYS_PTRACE",
+            _ if listens => "allow the call: a filter with a listener cannot be loaded later",
+            Work::Hooks => {
+                "allow the call, or set noNewPrivileges so that the filter can be loaded behind the hooks"
+            }
+            Work::Capabilities | Work::Wait => {
+                "allow the call, or set noNewPrivileges so that the filter can be loaded last"
+            }
+        };
+        Error::new(ErrorKind::Unsupported, format!("{whose} does not allow {call}, {what}"))
+            .in_phase(Phase::Seccomp)
+            .with_code(code)
+            .with_hint(hint)
+    }
+
+    /// The error of a create: at the rule that denies.
+    fn in_create(self, policy: &Policy<'_>) -> Error {
+        let call = Call::named(Arch::native(), self.call, [0; 6]);
+        let pointer = match call.map(|call| decide(policy, Arch::native(), &call).reason) {
+            Some(Reason::Rule(index)) => format!("{POINTER}/syscalls/{index}"),
+            Some(Reason::Default) => format!("{POINTER}/defaultAction"),
+            _ => POINTER.to_owned(),
+        };
+        self.error("the filter").at(pointer)
+    }
+
+    /// The error of an exec: at what the process asks for beyond what the container's own did. `waits_for` is what it has to wait for.
+    pub(crate) fn in_exec(self, waits_for: Option<&'static str>) -> Error {
+        let pointer = match self.work {
+            Work::Capabilities => "/noNewPrivileges",
+            Work::Wait => waits_for.unwrap_or(POINTER),
+            Work::Always | Work::Hooks | Work::Listener => POINTER,
+        };
+        self.error("the container's filter").at(pointer)
+    }
 }
 
 /// The compiler's form of a filter. The words have been checked by validation.

@@ -14,7 +14,9 @@ mod store;
 mod tests;
 
 pub(crate) use lock::{Lock, missing};
-pub(crate) use record::{MemoryPolicyRecord, NamespaceRecord, Progress, Record, RecordedHooks, StepRecord};
+pub(crate) use record::{
+    ListenerRecord, MemoryPolicyRecord, NamespaceRecord, Progress, Record, RecordedHooks, StepRecord,
+};
 pub use status::Status;
 pub(crate) use status::{Observed, observe, observe_locked};
 pub(crate) use store::{ContainerDir, Store};

@@ -82,6 +82,9 @@ pub(crate) struct Record {
     /// Flags of seccomp(2) for the compiled filter beside the record; absent without a filter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) filter_flags: Option<u64>,
+    /// Who gets the listeners of the filter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) listener: Option<ListenerRecord>,
     /// Where the memory of its processes comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) memory_policy: Option<MemoryPolicyRecord>,
@@ -112,6 +115,16 @@ pub(crate) struct NamespaceRecord {
     /// Whether it is somebody else's that was joined.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) joined: bool,
+}
+
+/// Who gets the listeners of a filter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ListenerRecord {
+    /// Absolute host path of the socket.
+    pub(crate) path: PathBuf,
+    /// Text that is sent along.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) metadata: String,
 }
 
 /// Arguments of set_mempolicy(2).
@@ -209,6 +222,7 @@ impl Record {
             hooks: RecordedHooks::default(),
             steps: Vec::new(),
             filter_flags: None,
+            listener: None,
             memory_policy: None,
             personality: None,
             rootless: false,

@@ -14,7 +14,6 @@ use super::{Parts, ProcessParts};
 pub(crate) enum Feature {
     IntelRdt,
     NetDevices,
-    SeccompNotify,
     IdMappedMounts,
     ProcessLabel,
     MountLabel,
@@ -30,7 +29,6 @@ pub(crate) enum Feature {
 const ENTRIES: &[(Feature, &str)] = &[
     (Feature::IntelRdt, "classes of cache and memory bandwidth"),
     (Feature::NetDevices, "moving network devices"),
-    (Feature::SeccompNotify, "filters with a listener"),
     (Feature::IdMappedMounts, "idmapped mounts"),
     (Feature::ProcessLabel, "SELinux labels of processes"),
     (Feature::MountLabel, "SELinux labels of mounts"),
@@ -64,8 +62,6 @@ pub(super) fn container(parts: &Parts, at: &Place<'_>, report: &mut Report) {
     ] {
         refuse(feature, asked, &at.key(key), report);
     }
-    let listener = parts.seccomp.as_ref().is_some_and(|seccomp| seccomp.listener.is_some());
-    refuse(Feature::SeccompNotify, listener, &at.key("seccomp").key("listenerPath"), report);
     let namespaces = at.key("namespaces");
     for (kind, namespace, index) in parts.namespaces.iter() {
         let asked = kind == NamespaceKind::Mount && matches!(namespace, Namespace::Join(_));
