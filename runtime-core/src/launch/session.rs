@@ -209,7 +209,7 @@ impl Session {
                     self.channel.send(&Message::plain(Kind::HooksDone), &[])?;
                 }
                 Kind::Listener => {
-                    let receiver = self.listener.take().ok_or_else(|| unexpected(&message))?;
+                    let receiver = self.listener.take().ok_or_else(|| explain::unexpected(&message))?;
                     receiver.deliver(&self.identity, self.pidfd.as_fd(), &message, fds)?;
                 }
                 Kind::Console => self.console = fds.into_iter().next(),
