@@ -21,13 +21,11 @@ const ANNOTATIONS_WITH_EFFECT: [(&str, Feature); 1] = [("org.systemd.property.",
 
 /// The features document of this build.
 pub fn features() -> Features {
-    let idmap = is_built(Feature::IdMappedMounts);
-    let mount_options = known_options().filter(|name| idmap || !matches!(*name, "idmap" | "ridmap"));
     Features {
         oci_version_min: "1.0.0".to_owned(),
         oci_version_max: OCI_VERSION.to_owned(),
         hooks: texts(HookPoint::ALL.map(|(name, _)| name)),
-        mount_options: texts(mount_options),
+        mount_options: texts(known_options()),
         linux: Some(linux()),
         annotations: BTreeMap::from([
             ("run.coracle.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
@@ -68,7 +66,7 @@ fn linux() -> LinuxFeatures {
             modes: texts(words::memory_modes()),
             flags: texts(words::memory_flags()),
         }),
-        mount_extensions: Some(MountExtensions { idmap: Some(switch(Feature::IdMappedMounts)) }),
+        mount_extensions: Some(MountExtensions { idmap: Some(Switch { enabled: Some(true) }) }),
         net_devices: Some(switch(Feature::NetDevices)),
     }
 }
@@ -122,10 +120,7 @@ mod tests {
         let seccomp = linux.seccomp.expect("seccomp");
         has(&seccomp.actions, "SCMP_ACT_KILL_PROCESS");
         has(&seccomp.archs, "SCMP_ARCH_X86_64");
-        assert_eq!(
-            linux.mount_extensions.and_then(|it| it.idmap).and_then(|it| it.enabled),
-            Some(is_built(Feature::IdMappedMounts))
-        );
+        assert_eq!(linux.mount_extensions.and_then(|it| it.idmap).and_then(|it| it.enabled), Some(true));
     }
 
     /// Nothing is promised that is refused: each listed option, action and namespace in a configuration of its own.

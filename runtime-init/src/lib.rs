@@ -24,6 +24,6 @@ mod sys;
 pub mod walk;
 pub mod wire;
 
-pub use step::raise_loopback;
+pub use step::{map_tree_ids, raise_loopback};
 pub use sys::{SchedAttr, set_io_priority, set_scheduler};
 pub use walk::{Memory, walk};

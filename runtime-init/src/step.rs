@@ -17,4 +17,5 @@ pub(crate) mod root;
 pub mod sched;
 pub(crate) mod terminal;
 
+pub use attr::map_tree_ids;
 pub use ns::raise_loopback;

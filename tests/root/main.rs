@@ -15,6 +15,7 @@ mod contract;
 mod devices;
 mod exec;
 mod hooks;
+mod idmaps;
 mod leftovers;
 mod lifecycle;
 mod mounts;
@@ -33,6 +34,7 @@ fn main() -> std::process::ExitCode {
         process::CASES,
         scheduling::CASES,
         mounts::CASES,
+        idmaps::CASES,
         devices::CASES,
         namespaces::CASES,
         cgroups::CASES,

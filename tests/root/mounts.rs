@@ -31,7 +31,6 @@ cases![
     propagation_of_the_root,
     root_read_only,
     root_of_other_places,
-    idmapped,
     unknown_file_system,
     wrong_data,
 ];
@@ -504,28 +503,6 @@ fn root_of_other_places(t: &T) {
         "another",
         "relative to the bundle"
     );
-}
-
-fn idmapped(t: &T) {
-    t.differs("runc", "idmapped mounts are younger than runc 1.1");
-    t.needs(&[Need::Kernel(5, 12), Need::UserNamespaces]);
-    let source = t.dir().join("source");
-    fs::create_dir(&source).unwrap();
-    fs::write(source.join("file"), "").unwrap();
-    std::os::unix::fs::chown(source.join("file"), Some(5000), Some(6000)).unwrap();
-    let mut bundle = Bundle::new(t, &["report", "--path", "/data/file", "--path", "/plain/file"]);
-    bundle.bind(&source, "/plain", &[]);
-    bundle.add(
-        "/mounts",
-        json!({"destination": "/data", "type": "bind", "source": source, "options": ["bind", "idmap"],
-               "uidMappings": [{"containerID": 5000, "hostID": 100, "size": 10}],
-               "gidMappings": [{"containerID": 6000, "hostID": 200, "size": 10}]}),
-    );
-    needs_built(t, &mut bundle, "/mounts/7");
-    let seen = report(t, &mut bundle);
-    let owner = |path: &str| (seen["paths"][path]["uid"].as_i64(), seen["paths"][path]["gid"].as_i64());
-    assert_eq!(owner("/data/file"), (Some(100), Some(200)));
-    assert_eq!(owner("/plain/file"), (Some(5000), Some(6000)));
 }
 
 fn unknown_file_system(t: &T) {

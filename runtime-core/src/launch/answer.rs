@@ -2,6 +2,7 @@
 //!
 //! Must not: decide. Tests: containers with user namespaces, time offsets and limits in the `tests` package.
 
+use super::reach::Lent;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::script::Answer;
 use rustix::fs::{CWD, Mode, OFlags, open};
@@ -9,12 +10,16 @@ use rustix::io::{Errno, write};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use std::path::PathBuf;
 
-/// Does one thing to the child with this pid, which is ours and cannot be reused while we hold its pidfd unreaped.
+/// Does one thing to the child with this pid, which is ours and cannot be reused while we hold its pidfd unreaped; `lent` are the trees
+/// that it sent.
 ///
 /// # Errors
 /// The kernel's reason, with the file it was about.
-pub(crate) fn answer(what: &Answer, pid: i32) -> Result<()> {
+pub(crate) fn answer(what: &Answer, pid: i32, lent: &Lent) -> Result<()> {
     match what {
+        Answer::IdMapTree { tree, recursive, maps } => {
+            super::idmap::tree(lent, *tree, *recursive, maps.as_ref(), pid)
+        }
         Answer::IdMaps { uid, gid, deny_setgroups } => id_maps(pid, uid, gid, *deny_setgroups),
         Answer::TimeOffsets { lines } => write_proc(pid, "timens_offsets", lines),
         Answer::OomScoreAdj { value } => write_proc(pid, "oom_score_adj", &value.to_string()).map_err(|e| {

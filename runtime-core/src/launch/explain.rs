@@ -9,6 +9,7 @@ use crate::plan::script::{Planned, Script};
 use crate::state::StepRecord;
 use coracle_init::program::{OPEN_DIRECTORY, Program, Step, Str};
 use coracle_init::wire::{Call, Message};
+use rustix::io::Errno;
 
 /// The wording of one step of a script.
 pub(crate) fn wording(script: &Script, arena: &Program<'_>, number: u32) -> Option<StepRecord> {
@@ -124,6 +125,10 @@ pub(crate) fn failure(message: &Message, wording: Option<&StepRecord>, program: 
     let error = match wording.name.as_str() {
         "FindProgram" | "Exec" => exec_failure(message, program),
         "Hook" => hook_failure(message, wording),
+        // The one thing that the detail of such a failure can be.
+        "TreeAttr" if kind(message).is_some() => {
+            super::idmap::refused(Errno::from_raw_os_error(message.errno), kind(message).unwrap_or(0))
+        }
         _ => step_failure(message, wording),
     };
     let error = match wording.phase() {
@@ -135,6 +140,12 @@ pub(crate) fn failure(message: &Message, wording: Option<&StepRecord>, program: 
     } else {
         error.at(wording.pointer.clone())
     }
+}
+
+/// The type of a file system whose ids cannot be mapped.
+fn kind(message: &Message) -> Option<u64> {
+    let end = message.detail.iter().position(|b| *b == 0)?;
+    std::str::from_utf8(message.detail.get(..end)?).ok()?.parse().ok()
 }
 
 /// Engines choose the exit codes 127 and 126 by these words, so they are the contract's and not the kernel's.

@@ -6,6 +6,7 @@ pub(crate) mod create;
 pub(crate) mod explain;
 pub(crate) mod gate;
 pub(crate) mod hook;
+mod idmap;
 pub(crate) mod listener;
 pub(crate) mod network;
 mod open;

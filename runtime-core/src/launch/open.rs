@@ -51,6 +51,7 @@ fn open_one(what: &Open, cgroup: Option<&Cgroup>, init: Option<BorrowedFd<'_>>) 
                 .map_err(|e| Error::os("duplicate a process descriptor", e).in_phase(Phase::Namespaces))?;
             Ok((*slot, copy))
         }
+        Open::UserNamespace { maps, slot } => Ok((*slot, super::idmap::user_namespace(maps)?)),
         Open::CgroupTree { hierarchy, slot } => {
             let cgroup =
                 cgroup.ok_or_else(|| Error::new(ErrorKind::Usage, "the container has no cgroup to mount"))?;

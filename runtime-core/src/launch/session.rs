@@ -176,7 +176,7 @@ impl Session {
     /// # Errors
     /// The first thing that cannot be done.
     pub(crate) fn beside(&self) -> Result<()> {
-        self.answer_all(&self.script.beside)
+        self.answer_all(&self.script.beside, &Lent::default())
     }
 
     /// Listens until the child waits at the gate (or, without one, has executed its program). `settled` hears who the child is after a
@@ -214,7 +214,7 @@ impl Session {
                 }
                 Kind::Console => self.console = fds.into_iter().next(),
                 Kind::Waiting => {
-                    self.answer_all(&self.script.late)?;
+                    self.answer_all(&self.script.late, &Lent::default())?;
                     return self.finish_network();
                 }
                 Kind::Failed => return Err(self.explain(&message)),
@@ -267,7 +267,7 @@ impl Session {
     /// Everything that the child waits for, then `Go`.
     fn go(&self, lent: &mut Lent) -> Result<()> {
         lent.reach(&self.script, &self.arena, self.pidfd.as_fd())?;
-        self.answer_all(&self.script.answers)?;
+        self.answer_planned(lent)?;
         let network = self.network.as_ref().map(Making::file).transpose()?;
         for mut fds in lent.parcels()? {
             fds.extend(network.iter().map(AsFd::as_fd));
@@ -310,9 +310,14 @@ impl Session {
         Ok(())
     }
 
-    fn answer_all(&self, answers: &[Planned<Answer>]) -> Result<()> {
+    /// Does what the child waits for.
+    pub(super) fn answer_planned(&self, lent: &Lent) -> Result<()> {
+        self.answer_all(&self.script.answers, lent)
+    }
+
+    fn answer_all(&self, answers: &[Planned<Answer>], lent: &Lent) -> Result<()> {
         for planned in answers {
-            super::answer::answer(&planned.what, self.identity.pid).map_err(|e| {
+            super::answer::answer(&planned.what, self.identity.pid, lent).map_err(|e| {
                 let e = e.in_phase(planned.phase);
                 if planned.pointer.is_empty() { e } else { e.at(planned.pointer.clone()) }
             })?;

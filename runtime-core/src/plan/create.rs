@@ -5,13 +5,13 @@
 use super::hooks::{self, StateText};
 use super::namespaces;
 use super::process::{self, Filter, Gate};
-use super::script::Script;
+use super::script::{Maps, Script};
 use super::{devices, mounts, seccomp, sources};
 use crate::cgroup::devices::{Kind as CgroupDeviceKind, Node as CgroupNode};
 use crate::cgroup::{CgroupPlan, DevicesPlan};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::host::Facts;
-use crate::spec::{IdMapping, Resources};
+use crate::spec::Resources;
 use crate::validate::{Clock, DeviceKind, HookPoint, NamespaceKind, ValidSpec};
 use coracle_init::program::{Slot, Step};
 use std::path::{Path, PathBuf};
@@ -139,6 +139,7 @@ pub(crate) fn plan(
         rootless: facts.rootless(),
         cgroup_namespace: valid.namespaces.contains(NamespaceKind::Cgroup),
         classic_root: points.runtime_side || points.create_container,
+        kernel: facts.kernel,
         cgroups: &facts.cgroup,
         cgroup: &cgroup,
         devices: &wanted_devices,
@@ -352,7 +353,7 @@ fn namespace_surroundings(
     namespaces::Surroundings {
         rootless: facts.rootless(),
         kernel: facts.kernel,
-        maps: new_user.then(|| (map_lines(uids), map_lines(gids))),
+        maps: new_user.then(|| Maps::new(uids, gids)),
         deny_setgroups,
         root_is_mapped: !new_user || uids.iter().any(|m| m.container_id.get() == 0),
         time_offsets: (!valid.time_offsets.is_empty()).then(|| {
@@ -371,10 +372,6 @@ fn namespace_surroundings(
         cgroup_joins: joins,
         keep_keyring: choices.no_new_keyring,
     }
-}
-
-fn map_lines(mappings: &[IdMapping]) -> String {
-    mappings.iter().map(|m| format!("{} {} {}\n", m.container_id, m.host_id, m.size)).collect()
 }
 
 /// What masks are made of: clones of the host's null device and of one empty directory.

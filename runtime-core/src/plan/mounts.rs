@@ -47,6 +47,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) cgroup_namespace: bool,
     /// Whether hooks look at the rootfs by its host path.
     pub(crate) classic_root: bool,
+    pub(crate) kernel: (u32, u32),
     pub(crate) cgroups: &'a Layout,
     /// The container's own control groups.
     pub(crate) cgroup: &'a CgroupPlan,
@@ -97,7 +98,7 @@ pub(crate) fn plan(
         if !WITHOUT_NETWORK.contains(&mount.kind.as_str()) && !mount.options.is_bind() {
             network(script);
         }
-        plan_one(script, mount, source, (around, &sources.nodes), base, &mut mounted)?;
+        plan_one(script, mount, source, (around, sources), base, &mut mounted)?;
     }
     devices::plan_outside_dev(script, around.devices, &sources.nodes)?;
     Ok(mounted)
@@ -166,7 +167,7 @@ fn plan_one(
     script: &mut Script,
     mount: &ValidMount,
     opened: Opened,
-    (around, nodes): (&Surroundings<'_>, &[Option<Slot>]),
+    (around, sources): (&Surroundings<'_>, &Sources),
     base: u64,
     mounted: &mut Mounted,
 ) -> Result<()> {
@@ -176,7 +177,7 @@ fn plan_one(
     }
     let pointer = format!("/mounts/{}", mount.index);
     match opened {
-        Opened::Host(tree) => bind(script, mount, tree, base),
+        Opened::Host(tree) => bind(script, mount, (tree, sources.user_namespace(mount)), base),
         Opened::CgroupTrees(trees) => plan_legacy_cgroups(script, mount, Some(trees), around),
         Opened::Later if flags.bind.is_some() => {
             let inner = inside_root(around, &around.bundle.join(&mount.source)).unwrap_or_default();
@@ -185,7 +186,7 @@ fn plan_one(
             let step =
                 Step::OpenInnerTree { path, recursive: flags.bind == Some(true), nofollow: false, out };
             script.step(format!("{pointer}/source"), Phase::Mounts, step);
-            bind(script, mount, out, base)
+            bind(script, mount, (out, sources.user_namespace(mount)), base)
         }
         Opened::Later if mount.kind == "cgroup" && !legacy_hierarchies(around).is_empty() => {
             plan_legacy_cgroups(script, mount, None, around)
@@ -212,7 +213,7 @@ fn plan_one(
             propagate(script, mount, tree);
             attach(script, mount, tree)?;
             if is_dev {
-                devices::plan_bound_in_dev(script, around.devices, nodes)?;
+                devices::plan_bound_in_dev(script, around.devices, &sources.nodes)?;
             } else {
                 tree_attr(script, &pointer, Phase::Mounts, tree, Attr { set: late, ..Attr::default() });
             }
@@ -260,8 +261,19 @@ fn new_fs(
     Ok(out)
 }
 
-fn bind(script: &mut Script, mount: &ValidMount, tree: Slot, base: u64) -> Result<()> {
+/// Attributes of a tree from elsewhere, which is mapped by the user namespace beside it, and its place.
+fn bind(
+    script: &mut Script,
+    mount: &ValidMount,
+    (tree, userns): (Slot, Option<Slot>),
+    base: u64,
+) -> Result<()> {
     let flags = &mount.options;
+    if let (Some(userns), Some(map)) = (userns, &mount.idmap) {
+        let (set, clear, propagation, recursive) = (0, 0, 0, map.recursive);
+        let step = Step::TreeAttr { tree, set, clear, propagation, recursive, userns };
+        script.step(format!("/mounts/{}", mount.index), Phase::Mounts, step);
+    }
     let pointer = format!("/mounts/{}/options", mount.index);
     let recursive = flags.bind == Some(true);
     // The clone is a peer of the host's mount until it gets the container's propagation; one call where the words allow it.

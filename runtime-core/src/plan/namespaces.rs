@@ -14,7 +14,7 @@
 //!
 //! Must not: open anything. Tests: golden plans; `tests` package, namespaces.
 
-use super::script::{Answer, Open, Script};
+use super::script::{Answer, Maps, Open, Script};
 use crate::error::{Phase, Result};
 use crate::validate::{Namespace, NamespaceKind, Namespaces};
 use coracle_init::program::{Slot, Step};
@@ -39,7 +39,7 @@ pub(crate) struct Surroundings {
     /// Running kernel.
     pub(crate) kernel: (u32, u32),
     /// `uid_map` and `gid_map` of a new user namespace.
-    pub(crate) maps: Option<(String, String)>,
+    pub(crate) maps: Option<Maps>,
     /// Whether setgroups(2) has to be denied before `gid_map` may be written.
     pub(crate) deny_setgroups: bool,
     /// Whether id 0 exists in the user namespace that is entered.
@@ -105,7 +105,7 @@ pub(crate) fn plan(
     if wanted.is_new(NamespaceKind::Time) {
         script.step(at(NamespaceKind::Time), phase, Step::Unshare { flags: NEWTIME });
     }
-    if let Some((uid, gid)) = &around.maps {
+    if let Some(Maps { uid, gid }) = &around.maps {
         let maps =
             Answer::IdMaps { uid: uid.clone(), gid: gid.clone(), deny_setgroups: around.deny_setgroups };
         script.answer("/linux/uidMappings", phase, maps);

@@ -7,6 +7,7 @@
 
 use super::arena::Arena;
 use crate::error::{Error, ErrorKind, Phase, Result};
+use crate::spec::IdMapping;
 use crate::validate::{IoClass, SchedulingPolicy};
 use coracle_init::program::{Slot, Step, Str, StrList};
 use std::borrow::Cow;
@@ -21,6 +22,22 @@ pub(crate) struct Planned<T> {
     pub(crate) phase: Phase,
     /// The thing.
     pub(crate) what: T,
+}
+
+/// Lines of `uid_map` and `gid_map`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Maps {
+    pub(crate) uid: String,
+    pub(crate) gid: String,
+}
+
+impl Maps {
+    pub(crate) fn new(uids: &[IdMapping], gids: &[IdMapping]) -> Self {
+        let lines = |list: &[IdMapping]| {
+            list.iter().map(|m| format!("{} {} {}\n", m.container_id, m.host_id, m.size)).collect()
+        };
+        Self { uid: lines(uids), gid: lines(gids) }
+    }
 }
 
 /// What the parent opens before the clone; each fills one slot.
@@ -38,6 +55,8 @@ pub(crate) enum Open {
     Namespace { path: PathBuf, nstype: i32, slot: Slot },
     /// A namespace of the container's init, by its pidfd (exec).
     InitNamespace { nstype: i32, slot: Slot },
+    /// A user namespace with these mappings and nobody in it.
+    UserNamespace { maps: Maps, slot: Slot },
     /// The container's own directory in the cgroup hierarchy with this key, as a detached tree.
     CgroupTree { hierarchy: String, slot: Slot },
 }
@@ -47,6 +66,8 @@ pub(crate) enum Open {
 pub(crate) enum Answer {
     /// Writes the identity mappings of the new user namespace.
     IdMaps { uid: String, gid: String, deny_setgroups: bool },
+    /// Maps the ids of a tree that the child lent: by these mappings, or those of the child's user namespace.
+    IdMapTree { tree: Slot, recursive: bool, maps: Option<Maps> },
     /// Writes `/proc/PID/timens_offsets`.
     TimeOffsets { lines: String },
     /// Raises a limit from outside: inside, the capability counts in the wrong user namespace.

@@ -105,6 +105,10 @@ fn show_open(out: &mut String, open: &Open) -> fmt::Result {
             write!(out, "open init {}", names(u64::from(nstype.unsigned_abs()), CLONE_FLAGS))?;
             show_slot(out, *slot)
         }
+        Open::UserNamespace { maps, slot } => {
+            write!(out, "open user namespace uid={:?} gid={:?}", maps.uid, maps.gid)?;
+            show_slot(out, *slot)
+        }
         Open::CgroupTree { hierarchy, slot } => {
             write!(out, "open cgroup {hierarchy:?}")?;
             show_slot(out, *slot)
@@ -121,6 +125,13 @@ fn show_answer(out: &mut String, answer: &Answer) -> fmt::Result {
         Answer::IdMaps { uid, gid, deny_setgroups } => {
             let deny = if *deny_setgroups { " setgroups=deny" } else { "" };
             write!(out, "map ids uid={uid:?} gid={gid:?}{deny}")
+        }
+        Answer::IdMapTree { tree, recursive, maps } => {
+            write!(out, "idmap tree=${}", tree.0)?;
+            if *recursive {
+                out.push_str(" recursive");
+            }
+            maps.as_ref().map_or(Ok(()), |maps| write!(out, " uid={:?} gid={:?}", maps.uid, maps.gid))
         }
         Answer::TimeOffsets { lines } => write!(out, "time offsets {lines:?}"),
         Answer::Rlimit { resource, soft, hard } => {

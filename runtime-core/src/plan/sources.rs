@@ -9,11 +9,11 @@
 
 use super::devices::{self, S_IFBLK, S_IFCHR};
 use super::mounts::Surroundings;
-use super::script::{Open, Script};
+use super::script::{Answer, Maps, Open, Script};
 use crate::cgroup::layout::{Hierarchy, Version};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::validate::{DeviceKind, ValidMount};
-use coracle_init::program::{OPEN_ASK, OPEN_DIRECTORY, OPEN_NOFOLLOW, OPEN_RECURSIVE, Slot, Step};
+use coracle_init::program::{OPEN_ASK, OPEN_DIRECTORY, OPEN_LEND, OPEN_NOFOLLOW, OPEN_RECURSIVE, Slot, Step};
 use std::path::{Component, Path, PathBuf};
 
 /// Where a mount's tree comes from, once everything on the host is open.
@@ -39,12 +39,14 @@ pub(crate) struct Sources {
     pub(crate) null: Option<Slot>,
     /// The slots that may come with `Go`.
     pub(crate) asked: (Slot, u32),
+    /// User namespaces for mappings, which init applies itself; none with a user namespace, where it may not.
+    pub(crate) maps: Vec<(Maps, Slot)>,
 }
 
 /// One thing on the host.
 enum Source<'s> {
     Root,
-    Bind { path: PathBuf, recursive: bool },
+    Bind { path: PathBuf, recursive: bool, lend: bool },
     Cgroup { hierarchy: &'s Hierarchy },
     Node { path: &'s str, kind: u32, major: u32, minor: u32 },
 }
@@ -64,11 +66,31 @@ pub(crate) fn plan(
     let first = Slot(script.slots());
     let null = masks.then(|| open(script, around, "/linux/maskedPaths", Phase::Rootfs, NULL)).transpose()?;
     let root = open(script, around, "/root/path", Phase::Rootfs, Source::Root)?;
-    let mounts = mounts.iter().map(|mount| of_mount(script, mount, around)).collect::<Result<_>>()?;
+    let opened = mounts.iter().map(|mount| of_mount(script, mount, around)).collect::<Result<_>>()?;
     let nodes =
         around.devices.nodes.iter().map(|node| of_node(script, node, around)).collect::<Result<_>>()?;
     let count = if around.inside && !around.rootless { script.slots().saturating_sub(first.0) } else { 0 };
-    Ok(Sources { root, mounts, nodes, null, asked: (first, count.into()) })
+    let mut maps: Vec<(Maps, Slot)> = Vec::new();
+    for mount in mounts.iter().filter(|_| !around.inside) {
+        let Some((uids, gids)) = mount.idmap.as_ref().and_then(|map| map.own.as_ref()) else { continue };
+        let wanted = Maps::new(uids, gids);
+        if !maps.iter().any(|(known, _)| *known == wanted) {
+            let (pointer, copy) = (format!("/mounts/{}/uidMappings", mount.index), wanted.clone());
+            let slot =
+                script.open(pointer, Phase::Mounts, |slot| Open::UserNamespace { maps: copy, slot })?;
+            maps.push((wanted, slot));
+        }
+    }
+    Ok(Sources { root, mounts: opened, nodes, null, asked: (first, count.into()), maps })
+}
+
+impl Sources {
+    /// The user namespace with a mount's own mappings.
+    pub(crate) fn user_namespace(&self, mount: &ValidMount) -> Option<Slot> {
+        let (uids, gids) = mount.idmap.as_ref()?.own.as_ref()?;
+        let wanted = Maps::new(uids, gids);
+        self.maps.iter().find(|(maps, _)| *maps == wanted).map(|(_, slot)| *slot)
+    }
 }
 
 fn open(
@@ -82,7 +104,7 @@ fn open(
     if !around.inside {
         return script.open(pointer, phase, |slot| match source {
             Source::Root => Open::Root { path: around.rootfs.to_path_buf(), slot },
-            Source::Bind { path, recursive } => Open::Tree { path, recursive, nofollow: false, slot },
+            Source::Bind { path, recursive, .. } => Open::Tree { path, recursive, nofollow: false, slot },
             Source::Cgroup { hierarchy } => Open::CgroupTree { hierarchy: hierarchy.key().to_string(), slot },
             Source::Node { path: "/dev/null", kind: S_IFCHR, major: 1, minor: 3 } => Open::Null { slot },
             Source::Node { path, kind, major, minor } => {
@@ -93,8 +115,10 @@ fn open(
     }
     let (path, mut flags) = match &source {
         Source::Root => (around.rootfs.to_string_lossy().into_owned(), OPEN_RECURSIVE | OPEN_DIRECTORY),
-        Source::Bind { path, recursive } => {
-            (path.to_string_lossy().into_owned(), if *recursive { OPEN_RECURSIVE } else { 0 })
+        Source::Bind { path, recursive, lend } => {
+            let flag = |on: &bool, flag: u32| if *on { flag } else { 0 };
+            let flags = flag(recursive, OPEN_RECURSIVE) | flag(lend, OPEN_LEND);
+            (path.to_string_lossy().into_owned(), flags)
         }
         Source::Cgroup { hierarchy } => (own_directory(around, hierarchy)?, OPEN_RECURSIVE),
         Source::Node { path, .. } => ((*path).to_owned(), OPEN_NOFOLLOW),
@@ -128,17 +152,46 @@ fn own_directory(around: &Surroundings<'_>, hierarchy: &Hierarchy) -> Result<Str
 fn of_mount(script: &mut Script, mount: &ValidMount, around: &Surroundings<'_>) -> Result<Opened> {
     if let Some(recursive) = mount.options.bind.filter(|_| !mount.options.remount) {
         let path = around.bundle.join(&mount.source);
-        if inside_root(around, &path).is_some() {
+        let below = inside_root(around, &path).is_some();
+        if let Some(reason) = unmappable(mount, around, below) {
+            return Err(Error::new(ErrorKind::Unsupported, reason)
+                .at(format!("/mounts/{}", mount.index))
+                .in_phase(Phase::Mounts)
+                .with_code("idmap-unsupported"));
+        }
+        if below {
             return Ok(Opened::Later);
         }
         let pointer = format!("/mounts/{}/source", mount.index);
-        let source = Source::Bind { path, recursive };
-        return open(script, around, &pointer, Phase::Mounts, source).map(Opened::Host);
+        // The file system is the host's, so the mapping is the parent's to set.
+        let mapped = mount.idmap.as_ref().filter(|_| around.inside);
+        let source = Source::Bind { path, recursive, lend: mapped.is_some() };
+        let tree = open(script, around, &pointer, Phase::Mounts, source)?;
+        if let Some(map) = mapped {
+            let maps = map.own.as_ref().map(|(uids, gids)| Maps::new(uids, gids));
+            let answer = Answer::IdMapTree { tree, recursive: map.recursive, maps };
+            script.answer(format!("/mounts/{}", mount.index), Phase::Mounts, answer);
+        }
+        return Ok(Opened::Host(tree));
     }
     if mount.kind == "cgroup" && !around.cgroup_namespace {
         return of_cgroup(script, mount, around);
     }
     Ok(Opened::Later)
+}
+
+/// Why the ids of a mount cannot be mapped here.
+fn unmappable(mount: &ValidMount, around: &Surroundings<'_>, below: bool) -> Option<&'static str> {
+    mount.idmap.as_ref()?;
+    if around.rootless {
+        Some("map ids of a mount: only who administers the machine may do that")
+    } else if around.kernel < (5, 12) {
+        Some("map ids of a mount: the kernel cannot do that before Linux 5.12")
+    } else if below && around.inside {
+        Some("map ids of a mount: with a user namespace its source cannot lie in the root filesystem")
+    } else {
+        None
+    }
 }
 
 fn of_cgroup(script: &mut Script, mount: &ValidMount, around: &Surroundings<'_>) -> Result<Opened> {
@@ -160,7 +213,8 @@ fn of_cgroup(script: &mut Script, mount: &ValidMount, around: &Surroundings<'_>)
                 .in_phase(Phase::Cgroup)
                 .with_code("cgroup-absent")
         })?;
-    let source = Source::Bind { path: PathBuf::from(&hierarchy.mount), recursive: false };
+    let path = PathBuf::from(&hierarchy.mount);
+    let source = Source::Bind { path, recursive: false, lend: false };
     open(script, around, &pointer, Phase::Cgroup, source).map(Opened::Host)
 }
 

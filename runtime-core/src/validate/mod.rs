@@ -33,7 +33,7 @@ pub use hooks::{HookPoint, ValidHook};
 pub use linux::MemoryPlacement;
 pub use lists::IndexList;
 pub use mount_options::{Bits, MountOptions, Propagation, PropagationKind, attr, known_options, superblock};
-pub use mounts::ValidMount;
+pub use mounts::{IdMap, ValidMount};
 pub use namespaces::{Clock, ClockOffset, Namespace, NamespaceKind, Namespaces};
 pub use process::{ProcessParts, ResourceLimit, ValidUser};
 pub use report::{Violation, Warning, violations_error};

@@ -7,7 +7,7 @@
 use super::mount_options::{MountOptions, known_options};
 use super::namespaces::{NamespaceKind, Namespaces, id_map};
 use super::report::{Place, Report, shown};
-use crate::spec::{Mount, nearest};
+use crate::spec::{IdMapping, Mount, nearest};
 
 /// How many mounts a container can have: the kernel's own limit (sysctl fs.mount-max).
 pub(super) const MOST_MOUNTS: usize = 100_000;
@@ -26,6 +26,18 @@ pub struct ValidMount {
     pub source: String,
     /// Options.
     pub options: MountOptions,
+    /// How ids of the source's files are shown.
+    pub idmap: Option<IdMap>,
+}
+
+/// The mapping of ids of a bind mount.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IdMap {
+    /// The mounts below the source are mapped, too.
+    pub recursive: bool,
+    /// User and group ids, from those of the file system to those of the mount; none: the container's user namespace.
+    pub own: Option<(Vec<IdMapping>, Vec<IdMapping>)>,
 }
 
 /// What lxcfs and its like may put over single files of procfs; the same list as runc's.
@@ -85,8 +97,8 @@ fn mount(
     }
     what(mount, kind, source, &options, at, report);
     over_proc(&destination, kind, &options, &destination_at, report);
-    id_mapped(mount, &options, namespaces, at, report);
-    ValidMount { index, destination, kind: kind.to_owned(), source: source.to_owned(), options }
+    let idmap = id_mapped(mount, &options, namespaces, at, report);
+    ValidMount { index, destination, kind: kind.to_owned(), source: source.to_owned(), options, idmap }
 }
 
 /// Whether it can be told what is to be mounted.
@@ -160,25 +172,35 @@ fn id_mapped(
     namespaces: &Namespaces,
     at: &Place<'_>,
     report: &mut Report,
-) {
+) -> Option<IdMap> {
     let (uids, gids) = (&mount.uid_mappings, &mount.gid_mappings);
     id_map(uids, &at.key("uidMappings"), report);
     id_map(gids, &at.key("gidMappings"), report);
-    let (missing, given) = match (uids.is_empty(), gids.is_empty()) {
-        (true, true) => {
-            if options.idmap.is_some() && !namespaces.contains(NamespaceKind::User) {
-                report.refuse(
-                    &at.key("options"),
-                    "idmap-without-mappings",
-                    "maps ids, but there are neither mappings nor a user namespace to take them from",
-                );
-            }
-            return;
-        }
-        (true, false) => ("uidMappings", "gidMappings"),
-        (false, true) => ("gidMappings", "uidMappings"),
-        (false, false) => return,
-    };
+    let given = !uids.is_empty() || !gids.is_empty();
+    if !given && options.idmap.is_none() {
+        return None;
+    }
+    let place = if options.idmap.is_some() { at.key("options") } else { at.key("uidMappings") };
+    if options.remount {
+        report.refuse(&place, "idmap-remount", "maps ids of a mount that is there already");
+    } else if !options.is_bind() {
+        report.refuse(&place, "idmap-type", "maps ids, which only a bind mount can do");
+    }
+    match (uids.is_empty(), gids.is_empty()) {
+        (true, true) if !namespaces.contains(NamespaceKind::User) => report.refuse(
+            &place,
+            "idmap-without-mappings",
+            "maps ids, but there are neither mappings nor a user namespace to take them from",
+        ),
+        (true, false) => one_sided("uidMappings", "gidMappings", at, report),
+        (false, true) => one_sided("gidMappings", "uidMappings", at, report),
+        _ => {}
+    }
+    let own = given.then(|| (uids.clone(), gids.clone()));
+    Some(IdMap { recursive: options.idmap == Some(true), own })
+}
+
+fn one_sided(missing: &'static str, given: &str, at: &Place<'_>, report: &mut Report) {
     report.refuse(&at.key(missing), "idmap-one-sided", format!("is missing where {given} is given"));
 }
 

@@ -4,7 +4,6 @@
 //! feature takes its entry away, and `features` says so by itself.
 //! Must not: hold rules about values; those stay when the feature comes. Tests: `tests`.
 
-use super::mount_options::MountOptions;
 use super::namespaces::{Namespace, NamespaceKind};
 use super::report::{Place, Report, UNBUILT};
 use super::{Parts, ProcessParts};
@@ -14,7 +13,6 @@ use super::{Parts, ProcessParts};
 pub(crate) enum Feature {
     IntelRdt,
     NetDevices,
-    IdMappedMounts,
     ProcessLabel,
     MountLabel,
     AppArmor,
@@ -29,7 +27,6 @@ pub(crate) enum Feature {
 const ENTRIES: &[(Feature, &str)] = &[
     (Feature::IntelRdt, "classes of cache and memory bandwidth"),
     (Feature::NetDevices, "moving network devices"),
-    (Feature::IdMappedMounts, "idmapped mounts"),
     (Feature::ProcessLabel, "SELinux labels of processes"),
     (Feature::MountLabel, "SELinux labels of mounts"),
     (Feature::AppArmor, "AppArmor profiles"),
@@ -66,12 +63,6 @@ pub(super) fn container(parts: &Parts, at: &Place<'_>, report: &mut Report) {
     for (kind, namespace, index) in parts.namespaces.iter() {
         let asked = kind == NamespaceKind::Mount && matches!(namespace, Namespace::Join(_));
         refuse(Feature::JoinedMountNamespace, asked, &namespaces.index(index).key("path"), report);
-    }
-    let mounts = Place::ROOT.key("mounts");
-    for (mount, document) in parts.mounts.iter().zip(&parts.spec.mounts) {
-        let MountOptions { idmap, .. } = &mount.options;
-        let mapped = !document.uid_mappings.is_empty() || !document.gid_mappings.is_empty();
-        refuse(Feature::IdMappedMounts, idmap.is_some() || mapped, &mounts.index(mount.index), report);
     }
 }
 

@@ -6,6 +6,7 @@ use rustix::fs::{FileType, StatVfsMountFlags, fstatvfs};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount_change, mount_remount};
 
+use crate::buf::Decimal;
 use crate::path;
 use crate::program::{Slot, Str};
 use crate::report::{At, Fail, Say};
@@ -150,11 +151,31 @@ pub(crate) fn tree_attr(
     userns: Slot,
 ) -> Result<(), Fail> {
     let mut attr = attr;
+    let tree = w.slot(tree)?;
     if let Some(fd) = w.slot_if(userns)? {
         attr.set |= IDMAP;
         attr.userns = u64::try_from(fd).unwrap_or(0);
+        return set(tree, recursive, &attr, 0).map_err(|fail| name_kind(tree, fail));
     }
-    set(w.slot(tree)?, recursive, &attr, 0)
+    set(tree, recursive, &attr, 0)
+}
+
+/// The type of the file system that does not let its ids be mapped, as a decimal number.
+fn name_kind(tree: i32, fail: Fail) -> Fail {
+    match path::magic(tree) {
+        Ok(kind) => fail.say(Decimal::new(kind).bytes()),
+        Err(_) => fail,
+    }
+}
+
+/// Maps the ids of a detached tree by a user namespace (MOUNT_ATTR_IDMAP, Linux 5.12), for a parent that has to do it itself.
+///
+/// # Errors
+/// EINVAL: the file system cannot; EPERM: it belongs to another user namespace, or the ids are mapped already.
+pub fn map_tree_ids(tree: i32, userns: i32, recursive: bool) -> Result<(), Errno> {
+    let userns = u64::try_from(userns).map_err(|_| Errno::BADF)?;
+    let attr = MountAttr { set: IDMAP, userns, ..MountAttr::default() };
+    sys::mount_setattr(tree, recursive, &attr)
 }
 
 /// `Remount`: part 0 finds the mount, part 1 changes it.

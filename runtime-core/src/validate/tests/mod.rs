@@ -179,15 +179,10 @@ fn all_violations_come_at_once_in_the_documents_order() {
 
 #[test]
 fn what_is_not_built_is_refused_where_it_is_asked_for() {
-    let map = json!([{"containerID": 0, "hostID": 1000, "size": 10}]);
-    let bind = json!({"destination": "/m", "source": "x", "options": ["bind", "ridmap"]});
-    let mapped = json!({"destination": "/m", "source": "x", "options": ["bind"], "uidMappings": map, "gidMappings": map});
     use unbuilt::Feature;
     for (feature, place, value, pointer) in [
         (Feature::IntelRdt, "/linux/intelRdt", json!({}), "/linux/intelRdt"),
         (Feature::NetDevices, "/linux/netDevices", json!({"eth0": {}}), "/linux/netDevices"),
-        (Feature::IdMappedMounts, "/mounts/1", bind, "/mounts/1"),
-        (Feature::IdMappedMounts, "/mounts/1", mapped, "/mounts/1"),
         (Feature::ProcessLabel, "/process/selinuxLabel", json!("a:b:c:d"), "/process/selinuxLabel"),
         (Feature::MountLabel, "/linux/mountLabel", json!("a:b:c:d"), "/linux/mountLabel"),
         (Feature::AppArmor, "/process/apparmorProfile", json!("docker-default"), "/process/apparmorProfile"),

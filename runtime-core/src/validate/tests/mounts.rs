@@ -72,6 +72,15 @@ fn idmapped_mounts() {
     table(&[
         (here, bind(json!({})), "", ""),
         (here, bind(json!({"uidMappings": map, "gidMappings": map})), "", ""),
+        (here, bind(json!({"options": ["bind"], "uidMappings": map, "gidMappings": map})), "", ""),
+        (here, bind(json!({"options": ["remount", "bind", "idmap"]})), "/mounts/1/options", "idmap-remount"),
+        (here, bind(json!({"type": "tmpfs", "options": ["ridmap"]})), "/mounts/1/options", "idmap-type"),
+        (
+            here,
+            json!({"destination": "/m", "type": "tmpfs", "uidMappings": map, "gidMappings": map}),
+            "/mounts/1/uidMappings",
+            "idmap-type",
+        ),
         (here, bind(json!({"uidMappings": map})), "/mounts/1/gidMappings", "idmap-one-sided"),
         (here, bind(json!({"gidMappings": map})), "/mounts/1/uidMappings", "idmap-one-sided"),
         (
