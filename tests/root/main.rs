@@ -13,6 +13,7 @@ mod broken;
 mod cgroups;
 mod contract;
 mod devices;
+mod events;
 mod exec;
 mod hooks;
 mod idmaps;
@@ -39,6 +40,7 @@ fn main() -> std::process::ExitCode {
         namespaces::CASES,
         cgroups::CASES,
         update::CASES,
+        events::CASES,
         seccomp::CASES,
         notify::CASES,
         hooks::CASES,

@@ -75,7 +75,7 @@ pub fn find(name: &str) -> Result<&'static Command, Error> {
     let error = usage(format!("unknown command {name:?}")).with_code("unknown-command");
     let visible = COMMANDS.iter().filter(|command| !command.hidden).map(|command| command.name);
     Err(match (name, nearest(name, visible)) {
-        ("checkpoint" | "restore" | "events", _) => error.with_hint("this version does not do that yet"),
+        ("checkpoint" | "restore", _) => error.with_hint("this version does not do that yet"),
         ("logs" | "attach", _) => {
             error.with_hint("the program's output belongs to whoever called create or run; nothing keeps it")
         }
@@ -236,6 +236,16 @@ pub static COMMANDS: &[Command] = &[
     },
     plain("pause", "freeze all processes of a container", cmd::pause::pause),
     plain("resume", "let a paused container go on", cmd::pause::resume),
+    Command {
+        flags: &[&f::STATS, &f::INTERVAL],
+        details: "One line of JSON for each event, until the container has stopped: `stats` at the interval, `oom` when the kernel killed\n\
+                  a process for want of memory. Keys and units are runc's.",
+        examples: &[
+            ("coracle events --stats web1", "the statistics, once"),
+            ("coracle events --interval 1s web1", "every second"),
+        ],
+        ..plain("events", "print what happens to a container and what it uses", cmd::events::run)
+    },
     Command {
         flags: &[
             &f::RESOURCES,

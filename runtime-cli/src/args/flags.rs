@@ -175,3 +175,10 @@ pub static L3_CACHE_SCHEMA: Flag =
     hidden("l3-cache-schema", Takes::Text("SCHEMA"), "cache lines of the Intel RDT class");
 pub static MEM_BW_SCHEMA: Flag =
     hidden("mem-bw-schema", Takes::Text("SCHEMA"), "memory bandwidth of the Intel RDT class");
+pub static STATS: Flag = flag("stats", NONE, Takes::Switch, "print the statistics once");
+pub static INTERVAL: Flag = flag(
+    "interval",
+    NONE,
+    Takes::Text("TIME"),
+    "how often statistics are printed, as 5s (the default) or 500ms",
+);

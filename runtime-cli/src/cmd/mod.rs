@@ -4,6 +4,7 @@ pub mod check;
 pub mod create;
 pub mod delete;
 pub mod demo;
+pub mod events;
 pub mod exec;
 pub mod features;
 pub mod help;

@@ -4,6 +4,7 @@
 
 pub mod log;
 pub mod state;
+pub mod stats;
 pub mod table;
 pub mod time;
 
@@ -15,14 +16,22 @@ use rustix::io::Errno;
 /// # Errors
 /// Any other failure to write, a full disk for instance.
 pub fn print(bytes: impl AsRef<[u8]>) -> Result<(), Error> {
+    print_to_reader(bytes).map(drop)
+}
+
+/// The same, for a command that prints for as long as somebody reads: `false` when the pipe is closed.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_to_reader(bytes: impl AsRef<[u8]>) -> Result<bool, Error> {
     let mut rest = bytes.as_ref();
     while !rest.is_empty() {
         match rustix::io::write(rustix::stdio::stdout(), rest) {
             Ok(count) => rest = rest.get(count..).unwrap_or_default(),
             Err(Errno::INTR) => {}
-            Err(Errno::PIPE) => return Ok(()),
+            Err(Errno::PIPE) => return Ok(false),
             Err(error) => return Err(Error::os("write to standard output", error)),
         }
     }
-    Ok(())
+    Ok(true)
 }

@@ -152,6 +152,15 @@ impl Dir {
 
     /// Names of the directories in this one.
     pub(super) fn children(&self) -> Result<Vec<String>> {
+        self.names(true)
+    }
+
+    /// Names of the files in this one.
+    pub(super) fn files(&self) -> Result<Vec<String>> {
+        self.names(false)
+    }
+
+    fn names(&self, directories: bool) -> Result<Vec<String>> {
         let fail = |errno| CgroupError::call("getdents", &self.path, errno);
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::read_from(&self.fd).map_err(fail)? {
@@ -160,7 +169,7 @@ impl Dir {
                 Err(errno) if errno == Errno::NOENT => break,
                 Err(errno) => return Err(fail(errno)),
             };
-            if entry.file_type() != rustix::fs::FileType::Directory {
+            if (entry.file_type() == rustix::fs::FileType::Directory) != directories {
                 continue;
             }
             // The kernel accepts any bytes in a name; one that is not text cannot be ours, but must not be skipped.

@@ -26,6 +26,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 pub(crate) mod update;
+pub(crate) mod watch;
 
 pub use error::{CgroupError, Refusal};
 pub use freeze::Frozen;
@@ -34,4 +35,7 @@ pub use layout::Layout;
 pub use path::CgroupPath;
 pub use plan::{CgroupPlan, DevicesPlan, DirectoryPlan};
 pub use resources::Write;
-pub use stats::{CpuStats, MemoryStats, PidsStats, Stats};
+pub use stats::{
+    CpuStats, CpusetStats, HugetlbStats, IoEntry, IoStats, MemoryStats, MemoryUse, PidsStats, Pressure,
+    Stall, Stats,
+};
