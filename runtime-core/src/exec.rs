@@ -8,6 +8,7 @@ use crate::launch::create::each_join;
 use crate::launch::listener::Receiver;
 use crate::launch::session::{Session, Setting};
 use crate::plan::exec::{self, Choices};
+use crate::plan::lsm;
 use crate::process::{self, ExitStatus};
 use crate::runtime::ContainerRecord;
 use crate::spec;
@@ -97,8 +98,9 @@ impl<'c> Exec<'c> {
         let cgroup = container.cgroup()?;
         let joins = cgroup.map_or(Ok(Vec::new()), |c| c.joins())?;
         let target = self.target(cgroup.is_some_and(|c| c.into_cgroup_fd().is_some()), joins.len())?;
-        let plan =
-            watch.step(Phase::Plan, "plan", || exec::plan(&valid, &target, capabilities, self.choices))?;
+        let modules = container.runtime().security_modules(lsm::asks(&valid))?;
+        let plan = watch
+            .step(Phase::Plan, "plan", || exec::plan(&valid, &target, capabilities, modules, self.choices))?;
         let mut streams = self.stdio.open()?;
         let mut slots = streams.take(plan.streams);
         slots.extend(each_join(&plan.joins, joins)?);

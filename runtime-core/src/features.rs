@@ -53,10 +53,8 @@ fn linux() -> LinuxFeatures {
             rdma: Some(true),
         }),
         seccomp: Some(seccomp()),
-        apparmor: Some(switch(Feature::AppArmor)),
-        selinux: Some(Switch {
-            enabled: Some(is_built(Feature::ProcessLabel) && is_built(Feature::MountLabel)),
-        }),
+        apparmor: Some(Switch { enabled: Some(true) }),
+        selinux: Some(Switch { enabled: Some(true) }),
         intel_rdt: Some(IntelRdtFeature {
             enabled: Some(is_built(Feature::IntelRdt)),
             schemata: Some(is_built(Feature::IntelRdt)),

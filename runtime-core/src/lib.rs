@@ -42,7 +42,7 @@ pub use error::{Error, ErrorKind, Phase, Result};
 pub use events::{Event, Events};
 pub use exe::reexec_sealed;
 pub use exec::{Exec, ExecProcess};
-pub use host::Facts;
+pub use host::{Facts, SecurityModules};
 pub use id::ContainerId;
 pub use observe::{Observer, StepEvent};
 pub use process::ExitStatus;

@@ -5,7 +5,7 @@
 use crate::bundle::Bundle;
 use crate::container::Container;
 use crate::error::{Error, ErrorKind, Phase, Result};
-use crate::host::{self, Facts};
+use crate::host::{self, Facts, SecurityModules};
 use crate::id::ContainerId;
 use crate::launch;
 use crate::observe::{Observer, Watch};
@@ -154,6 +154,15 @@ impl Runtime {
     /// What this process can pass on: the one fact that an exec needs.
     pub(crate) fn capabilities(&self) -> Result<u64> {
         self.0.facts.get().map_or_else(host::permitted, |facts| Ok(facts.capabilities))
+    }
+
+    /// Enabled security modules, when a label is `asked` for; else none are looked for.
+    pub(crate) fn security_modules(&self, asked: bool) -> Result<SecurityModules> {
+        match self.0.facts.get() {
+            _ if !asked => Ok(SecurityModules::default()),
+            Some(facts) => facts.security_modules(),
+            None => SecurityModules::probe(),
+        }
     }
 
     /// Begins a container. Nothing happens before [`Create::plan`] and the plan's own methods.

@@ -409,6 +409,9 @@ steps! {
     Personality { domain: u32 } = 112,
     /// `set_mempolicy(policy, nodes)`; `nodes` holds whole machine words, or nothing.
     MemoryPolicy { policy: u32, nodes: Bytes } = 113,
+    /// Writes `text` to `file` (or, where that is missing, `other`) below the procfs `proc`, without leaving it, and reads back: `expect`,
+    /// with the mode behind it in brackets, or where that is not set anything. A `text` of one line end takes a label away.
+    Label { proc: Slot, file: Str, other: Str, text: Str, expect: Str } = 114,
 
     // --- the end ----------------------------------------------------------------------------------------------
     /// Looks for the program: the first of `candidates` that is a regular file one may execute; else the error that execvp

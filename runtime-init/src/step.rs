@@ -8,6 +8,7 @@ pub(crate) mod exec;
 pub(crate) mod file;
 pub(crate) mod filter;
 pub mod hook;
+pub(crate) mod label;
 pub(crate) mod limits;
 pub(crate) mod mask;
 pub(crate) mod mount;

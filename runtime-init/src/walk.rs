@@ -13,7 +13,7 @@ use crate::program::{Program, Slot, Step, Str};
 use crate::report::{self, At, Fail};
 use crate::step::mount::Planned;
 use crate::step::{
-    attr, copy, cred, dev, exec, file, filter, hook, limits, mask, mount, ns, root, sched, terminal,
+    attr, copy, cred, dev, exec, file, filter, hook, label, limits, mask, mount, ns, root, sched, terminal,
 };
 use crate::sys::{self, CapSets, Fd, MountAttr};
 use crate::wire::Call;
@@ -255,6 +255,7 @@ fn one(w: &mut Walk<'_>, step: Step) -> Result<(), Fail> {
         Step::IoPriority { value } => sched::io_priority(value),
         Step::Personality { domain } => sched::personality(domain),
         Step::MemoryPolicy { policy, nodes } => sched::memory_policy(w, policy, nodes),
+        Step::Label { proc, file, other, text, expect } => label::label(w, proc, file, other, text, expect),
         Step::FindProgram { candidates, uid, home } => exec::find_program(w, candidates, uid, home),
         Step::ResetSignals => exec::reset_signals(),
         Step::Gate { gate } => exec::gate(w, gate),

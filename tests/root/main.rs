@@ -19,6 +19,7 @@ mod hooks;
 mod idmaps;
 mod leftovers;
 mod lifecycle;
+mod lsm;
 mod mounts;
 mod namespaces;
 mod notify;
@@ -44,6 +45,7 @@ fn main() -> std::process::ExitCode {
         seccomp::CASES,
         notify::CASES,
         hooks::CASES,
+        lsm::CASES,
         terminal::CASES,
         contract::CASES,
         broken::CASES,

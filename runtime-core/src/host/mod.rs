@@ -5,6 +5,10 @@
 //!
 //! Must not: change the machine. Tests: at the end of this file; golden plans read `facts.json`.
 
+mod lsm;
+
+pub use lsm::SecurityModules;
+
 use crate::cgroup::Layout;
 use crate::error::{Error, Phase, Result};
 use rustix::process::{getegid, geteuid};
@@ -32,6 +36,13 @@ pub struct Facts {
     pub initial_user_namespace: bool,
     /// Where the cgroup hierarchies are and what they can do.
     pub cgroup: Layout,
+    /// Enabled security modules; absent: asked when a label is asked for. Facts that are written down without them have none.
+    #[serde(default = "no_modules")]
+    pub security_modules: Option<SecurityModules>,
+}
+
+fn no_modules() -> Option<SecurityModules> {
+    Some(SecurityModules::default())
 }
 
 impl Facts {
@@ -60,12 +71,21 @@ impl Facts {
             admin: caps.effective.contains(CapabilitySet::SYS_ADMIN),
             capabilities: caps.permitted.bits(),
             initial_user_namespace: in_initial_user_namespace()?,
+            security_modules: None,
             cgroup: Layout::probe().map_err(|e| {
                 Error::new(crate::ErrorKind::Io, "look at the cgroup hierarchies")
                     .with_source(e)
                     .in_phase(Phase::Cgroup)
             })?,
         })
+    }
+
+    /// Enabled security modules.
+    ///
+    /// # Errors
+    /// Those of [`SecurityModules::probe`].
+    pub fn security_modules(&self) -> Result<SecurityModules> {
+        self.security_modules.map_or_else(SecurityModules::probe, Ok)
     }
 
     /// Whether containers need a user namespace of their own here.

@@ -91,6 +91,13 @@ fn sentence(planned: &Planned<Step>, arena: &Program<'_>) -> (String, String) {
         Step::CpuAffinity { .. } => plain("set the CPU affinity"),
         Step::Scheduler { .. } => plain("set the scheduling policy"),
         Step::IoPriority { .. } => plain("set the priority of disk access"),
+        Step::Label { text: label, .. } => {
+            let label = text(label);
+            match label.strip_prefix("exec ") {
+                Some(profile) => (format!("take on the AppArmor profile {profile}"), profile.to_owned()),
+                None => (format!("take on the SELinux label {}", label.trim()), String::new()),
+            }
+        }
         Step::Personality { .. } => plain("set the execution domain"),
         Step::MemoryPolicy { .. } => plain("set the memory policy"),
         Step::SessionKeyring => plain("make a session keyring"),
@@ -280,6 +287,14 @@ fn hint(message: &Message, wording: &StepRecord) -> Option<&'static str> {
             Some("the key quota is used up; --no-new-keyring does without")
         }
         ("Seccomp", _, libc::EACCES) => Some("without noNewPrivileges the filter needs CAP_SYS_ADMIN"),
+        ("Label", Call::Openat2, libc::EXDEV) => {
+            Some("something is mounted over the file in the host's procfs")
+        }
+        ("Label", Call::Write, libc::ENOENT) => Some("the profile is not loaded; apparmor_parser does that"),
+        ("Label", Call::Write, libc::EACCES | libc::EPERM) => {
+            Some("the runtime's own label does not allow the change, or no_new_privs is set for it")
+        }
+        ("Label", Call::Write, libc::EINVAL) => Some("the loaded policy does not know the label"),
         ("Seccomp", Call::Seccomp, libc::EBUSY) => Some(
             "the runtime itself runs under a filter with a listener, and the kernel has one for each process",
         ),

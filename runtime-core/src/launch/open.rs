@@ -44,6 +44,7 @@ fn open_one(what: &Open, cgroup: Option<&Cgroup>, init: Option<BorrowedFd<'_>>) 
             Ok((*slot, node(path, kind, *major, *minor)?))
         }
         Open::Namespace { path, nstype, slot } => Ok((*slot, namespace(path, *nstype)?)),
+        Open::Proc { slot } => Ok((*slot, procfs()?)),
         Open::InitNamespace { nstype: _, slot } => {
             let fd = init.ok_or_else(|| Error::new(ErrorKind::Usage, "there is no init to join"))?;
             let copy = fd
@@ -103,6 +104,23 @@ fn root(path: &Path) -> Result<OwnedFd> {
     let dir =
         open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(broken)?;
     clone_fd(dir.as_fd(), true).map_err(broken)
+}
+
+/// The root of the host's procfs, and nothing that is mounted in its place.
+fn procfs() -> Result<OwnedFd> {
+    const PATH: &str = "/proc";
+    const MAGIC: u32 = 0x9fa0;
+    /// `PROC_ROOT_INO` (include/linux/proc_fs.h).
+    const ROOT: u64 = 1;
+    let broken = |e: Errno| Error::os("open the host's procfs", e).with_path(PATH);
+    let fd = open(PATH, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(broken)?;
+    let kind = rustix::fs::fstatfs(&fd).map_err(broken)?.f_type;
+    if u32::try_from(kind) != Ok(MAGIC) || fstat(&fd).map_err(broken)?.st_ino != ROOT {
+        return Err(Error::new(ErrorKind::Unsupported, "there is no procfs on /proc")
+            .with_path(PATH)
+            .with_code("procfs-missing"));
+    }
+    Ok(fd)
 }
 
 /// The host's null device. Masks are clones of it, so it must be the real one: CVE-2025-31133 is what happens when not.

@@ -3,6 +3,7 @@
 //! Must not: touch the machine. Tests: golden plans (`tests/plans`).
 
 use super::hooks::{self, StateText};
+use super::lsm::{self, Labels};
 use super::namespaces;
 use super::process::{self, Filter, Gate};
 use super::script::{Maps, Script};
@@ -10,7 +11,7 @@ use super::{devices, mounts, seccomp, sources};
 use crate::cgroup::devices::{Kind as CgroupDeviceKind, Node as CgroupNode};
 use crate::cgroup::{CgroupPlan, DevicesPlan};
 use crate::error::{Error, ErrorKind, Phase, Result};
-use crate::host::Facts;
+use crate::host::{Facts, SecurityModules};
 use crate::spec::Resources;
 use crate::validate::{Clock, DeviceKind, HookPoint, NamespaceKind, ValidSpec};
 use coracle_init::program::{Slot, Step};
@@ -101,7 +102,15 @@ pub(crate) fn plan(
             .map(|_| script.slot())
             .collect::<Result<Vec<_>>>()?;
     let mut around = namespace_surroundings(&valid, facts, &cgroup, joins.clone(), choices);
+    let mount_label = valid.mount_label.as_deref();
+    let modules = match lsm::asks(&valid.process) || mount_label.is_some() {
+        true => facts.security_modules()?,
+        false => SecurityModules::default(),
+    };
+    let labels = Labels::of(&valid.process, "/process", modules, &mut script)?;
+    let mount_label = lsm::mount_label(mount_label, modules)?;
     let wanted = process::Wanted {
+        labels,
         process: &valid.process,
         pointer: "/process",
         capabilities: grantable(
@@ -140,13 +149,14 @@ pub(crate) fn plan(
         cgroup_namespace: valid.namespaces.contains(NamespaceKind::Cgroup),
         classic_root: points.runtime_side || points.create_container,
         kernel: facts.kernel,
+        label: mount_label,
         cgroups: &facts.cgroup,
         cgroup: &cgroup,
         devices: &wanted_devices,
     };
     let masks = valid.spec.linux.as_ref().is_some_and(|l| !l.masked_paths.is_empty());
     let mut sources = None;
-    namespaces::plan(&mut script, &valid.namespaces, &around, &mut |script| {
+    namespaces::plan(&mut script, &valid.namespaces, &around, &wanted.labels, &mut |script| {
         let opened = sources::plan(script, &valid.mounts, &mount_around, masks)?;
         Ok(sources.insert(opened).asked)
     })?;
@@ -156,7 +166,7 @@ pub(crate) fn plan(
 
     let hook_output =
         if points.create_container || points.start_container { Some(script.slot()?) } else { None };
-    let covers = sources.null.map(|null| make_covers(&mut script, null)).transpose()?;
+    let covers = sources.null.map(|null| make_covers(&mut script, null, mount_label)).transpose()?;
     let mut enter = |script: &mut Script| {
         if let Some(slot) = network.take() {
             namespaces::meet_network(script, &valid.namespaces, slot);
@@ -380,13 +390,14 @@ struct Covers {
     empty: Slot,
 }
 
-fn make_covers(script: &mut Script, null: Slot) -> Result<Covers> {
+fn make_covers(script: &mut Script, null: Slot, label: Option<&str>) -> Result<Covers> {
     let pointer = "/linux/maskedPaths";
     devices::detach_from_host(script, pointer, Phase::Rootfs, null);
     let empty = script.slot()?;
     let fstype = script.str("tmpfs")?;
     // An Ubuntu 20.04 kernel refuses a tmpfs of one inode.
-    let options = script.arena.list(["nr_inodes=2", "mode=755"])?;
+    let context = lsm::mount_option(label, "tmpfs", &[]);
+    let options = script.arena.list(["nr_inodes=2", "mode=755"].into_iter().chain(context.as_deref()))?;
     script.step(
         pointer,
         Phase::Rootfs,

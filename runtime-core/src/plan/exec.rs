@@ -4,10 +4,12 @@
 //!
 //! Must not: touch the machine, read the bundle. Tests: golden plans; `tests` package, lifecycle and hostile.
 
+use super::lsm::Labels;
 use super::process::{self, Filter, Gate};
 use super::script::{Open, Script};
 use super::seccomp;
 use crate::error::{Error, ErrorKind, Phase, Result};
+use crate::host::SecurityModules;
 use crate::validate::{MemoryPlacement, NamespaceKind, ValidProcess};
 use coracle_init::program::{Slot, Step};
 
@@ -70,6 +72,7 @@ pub(crate) fn plan(
     valid: &ValidProcess,
     container: &Container,
     capabilities: u64,
+    modules: SecurityModules,
     choices: Choices,
 ) -> Result<ExecPlan> {
     let mut script = Script::new();
@@ -84,6 +87,7 @@ pub(crate) fn plan(
     let joins = (0..container.joins).map(|_| script.slot()).collect::<Result<Vec<_>>>()?;
     let second = own(NamespaceKind::Pid) || own(NamespaceKind::Time);
     let mut wanted = process::Wanted {
+        labels: Labels::of(valid, "", modules, &mut script)?,
         process: valid,
         pointer: "",
         capabilities: super::create::grantable(
@@ -134,7 +138,7 @@ pub(crate) fn plan(
         script.step("", phase, Step::SecondClone { flags: 0, cgroup: Slot::NONE });
         script.step("", phase, Step::NonDumpable);
     }
-    super::namespaces::settle(&mut script, choices.no_new_keyring);
+    super::namespaces::settle(&mut script, choices.no_new_keyring, &wanted.labels)?;
     let streams = plan_streams(&mut script, valid, choices)?;
     if valid.user.uid.get() != 0 || user_namespace {
         let (uid, gid) = (valid.user.uid.get(), valid.user.gid.get());
@@ -228,7 +232,7 @@ mod tests {
         let text =
             format!(r#"{{"user":{{"uid":0,"gid":0}},"cwd":"/","args":["/x"],"env":["HOME=/"]{extra}}}"#);
         let valid = validate_process(&Process::from_slice(text.as_bytes()).unwrap()).unwrap();
-        let plan = plan(&valid, container, u64::MAX, Choices::default()).unwrap();
+        let plan = plan(&valid, container, u64::MAX, SecurityModules::default(), Choices::default()).unwrap();
         let mut out = String::new();
         show::script(&mut out, &plan.script).unwrap();
         out

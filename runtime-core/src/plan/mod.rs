@@ -10,6 +10,7 @@ pub(crate) mod create;
 pub(crate) mod devices;
 pub(crate) mod exec;
 pub(crate) mod hooks;
+pub(crate) mod lsm;
 pub(crate) mod mounts;
 mod namespaces;
 pub(crate) mod process;

@@ -6,9 +6,9 @@
 //!
 //! Must not: look at files. Tests: at the end of this file; golden plans; `tests` package, filesystem and hostile.
 
-use super::devices;
 use super::script::Script;
 use super::sources::{Opened, Sources, directory_name, inside_root, legacy_hierarchies};
+use super::{devices, lsm};
 use crate::cgroup::{CgroupPlan, Layout};
 use crate::error::{Phase, Result};
 use crate::validate::{MountOptions, Propagation, PropagationKind, ValidMount, superblock};
@@ -48,6 +48,8 @@ pub(crate) struct Surroundings<'a> {
     /// Whether hooks look at the rootfs by its host path.
     pub(crate) classic_root: bool,
     pub(crate) kernel: (u32, u32),
+    /// SELinux label of what is mounted (`linux.mountLabel`).
+    pub(crate) label: Option<&'a str>,
     pub(crate) cgroups: &'a Layout,
     /// The container's own control groups.
     pub(crate) cgroup: &'a CgroupPlan,
@@ -194,7 +196,8 @@ fn plan_one(
         Opened::Later => {
             let fstype = if mount.kind == "cgroup" { "cgroup2" } else { mount.kind.as_str() };
             let data = if fstype == "cgroup2" { &[][..] } else { flags.data.as_slice() };
-            let words = options(script, flags, data, false)?;
+            let context = lsm::mount_option(around.label, fstype, data);
+            let words = options(script, flags, data.iter().chain(&context), false)?;
             let is_dev = mount.destination == "/dev" && mount.kind == "tmpfs";
             // What is filled or takes its mode from what it covers is made read-only after it was attached, `/dev` after all mounts.
             let late = if mount.kind == "tmpfs" { flags.attributes.set & ATTR_RDONLY } else { 0 };
@@ -227,14 +230,19 @@ fn plan_one(
 
 /// Options for fsconfig(2). Read-only is not among them: super blocks of sysfs, cgroup and others are shared, so it is the mount's.
 /// `silent`, `loud` and `iversion` have no name there; the first two only concern the kernel's log, the last is always on.
-fn options(script: &mut Script, flags: &MountOptions, data: &[String], change: bool) -> Result<StrList> {
+fn options<'d>(
+    script: &mut Script,
+    flags: &MountOptions,
+    data: impl IntoIterator<Item = &'d String>,
+    change: bool,
+) -> Result<StrList> {
     const SWITCHES: [(u64, &str, &str); 4] = [
         (superblock::SYNCHRONOUS, "sync", "async"),
         (superblock::DIRSYNC, "dirsync", ""),
         (superblock::LAZYTIME, "lazytime", "nolazytime"),
         (superblock::MANDLOCK, "mand", "nomand"),
     ];
-    let mut words = Vec::with_capacity(data.len());
+    let mut words = Vec::new();
     for (bit, on, off) in SWITCHES {
         if flags.superblock.set & bit != 0 {
             words.push(on);
@@ -242,7 +250,7 @@ fn options(script: &mut Script, flags: &MountOptions, data: &[String], change: b
             words.push(off);
         }
     }
-    words.extend(data.iter().map(String::as_str));
+    words.extend(data.into_iter().map(String::as_str));
     script.arena.list(words)
 }
 

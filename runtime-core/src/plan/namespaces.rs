@@ -14,6 +14,7 @@
 //!
 //! Must not: open anything. Tests: golden plans; `tests` package, namespaces.
 
+use super::lsm::Labels;
 use super::script::{Answer, Maps, Open, Script};
 use crate::error::{Phase, Result};
 use crate::validate::{Namespace, NamespaceKind, Namespaces};
@@ -67,6 +68,7 @@ pub(crate) fn plan(
     script: &mut Script,
     wanted: &Namespaces,
     around: &Surroundings,
+    labels: &Labels<'_>,
     sources: &mut dyn FnMut(&mut Script) -> Result<(Slot, u32)>,
 ) -> Result<()> {
     let phase = Phase::Namespaces;
@@ -135,8 +137,7 @@ pub(crate) fn plan(
     }
     second_clone(script, wanted, around, below_joined_user)?;
     join(script, wanted, NamespaceKind::Mount)?;
-    settle(script, around.keep_keyring);
-    Ok(())
+    settle(script, around.keep_keyring, labels)
 }
 
 /// Waits for the network namespace that the parent made meanwhile, and enters it.
@@ -151,12 +152,18 @@ pub(crate) fn meet_network(script: &mut Script, wanted: &Namespaces, slot: Slot)
 
 /// What a process needs that has its final identity: the parent's death ends it while it is set up, it leads a session, and it has a
 /// keyring of its own.
-pub(crate) fn settle(script: &mut Script, keep_keyring: bool) {
+///
+/// # Errors
+/// When a label contains NUL.
+pub(crate) fn settle(script: &mut Script, keep_keyring: bool, labels: &Labels<'_>) -> Result<()> {
     script.step("", Phase::Namespaces, Step::ParentDeathSignal { signal: libc::SIGKILL });
     script.step("", Phase::Process, Step::SetSid);
     if !keep_keyring {
+        labels.keys(script, true)?;
         script.step("", Phase::Process, Step::SessionKeyring);
+        labels.keys(script, false)?;
     }
+    Ok(())
 }
 
 fn pointer(wanted: &Namespaces, kind: NamespaceKind) -> String {

@@ -11,6 +11,7 @@
 //!
 //! Must not: ask the machine, read the environment. Tests: at the end of this file; golden plans; `tests` package, process.
 
+use super::lsm::Labels;
 use super::script::{Answer, Script};
 use super::seccomp::Handing;
 use crate::error::{Error, ErrorKind, Phase, Result};
@@ -47,6 +48,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) keep_groups: bool,
     /// The parent does its part while the child waits: a second clone follows, or a user namespace hides us from it.
     pub(crate) answers_from_outside: bool,
+    /// Labels of security modules.
+    pub(crate) labels: Labels<'a>,
     /// Which CPUs it may use; otherwise all that the cpuset allows, whatever the caller was bound to.
     pub(crate) cpus: Option<&'a IndexList>,
     /// Where its memory comes from (set_mempolicy(2)).
@@ -184,6 +187,7 @@ pub(crate) fn plan(
     let filter_late = filter.filter(|(_, behind)| *behind).map(|(step, _)| step);
     let early_filter = filter_now.filter(|_| !no_new_privs);
 
+    wanted.labels.program(script)?;
     for (index, limit) in process.rlimits.iter().enumerate().filter(|_| !wanted.user_namespace) {
         let ResourceLimit { resource, soft, hard, .. } = *limit;
         script.step(at(&format!("rlimits/{index}")), phase, Step::Rlimit { resource, soft, hard });

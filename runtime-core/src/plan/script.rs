@@ -53,6 +53,8 @@ pub(crate) enum Open {
     Node { path: PathBuf, block: bool, major: u32, minor: u32, slot: Slot },
     /// A namespace by its file.
     Namespace { path: PathBuf, nstype: i32, slot: Slot },
+    /// The host's procfs, verified to be one.
+    Proc { slot: Slot },
     /// A namespace of the container's init, by its pidfd (exec).
     InitNamespace { nstype: i32, slot: Slot },
     /// A user namespace with these mappings and nobody in it.

@@ -109,6 +109,10 @@ fn show_open(out: &mut String, open: &Open) -> fmt::Result {
             write!(out, "open user namespace uid={:?} gid={:?}", maps.uid, maps.gid)?;
             show_slot(out, *slot)
         }
+        Open::Proc { slot } => {
+            write!(out, "open proc")?;
+            show_slot(out, *slot)
+        }
         Open::CgroupTree { hierarchy, slot } => {
             write!(out, "open cgroup {hierarchy:?}")?;
             show_slot(out, *slot)

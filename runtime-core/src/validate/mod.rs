@@ -102,6 +102,8 @@ pub struct Parts {
     pub rootfs_propagation: Option<Propagation>,
     /// There is a filter in the document, and this belongs to it.
     pub seccomp: Option<SeccompParts>,
+    /// SELinux label of mounts.
+    pub mount_label: Option<String>,
     /// Arguments for set_mempolicy(2).
     pub memory_policy: Option<MemoryPlacement>,
     /// Argument for personality(2).
@@ -155,7 +157,6 @@ impl Deref for ValidProcess {
 pub fn validate(spec: Spec) -> Result<ValidSpec, Vec<Violation>> {
     let mut report = Report::default();
     let parts = container(spec, &Place::ROOT, &mut report);
-    unbuilt::process(&parts.process, &Place::ROOT.key("process"), &mut report);
     unbuilt::container(&parts, &Place::ROOT, &mut report);
     if report.violations.is_empty() {
         Ok(ValidSpec(Parts { warnings: report.warnings, ..parts }))
@@ -199,6 +200,7 @@ fn container(spec: Spec, at: &Place<'_>, report: &mut Report) -> Parts {
         cgroups_path: linux::cgroups_path(linux, &linux_at, report),
         rootfs_propagation: linux::rootfs_propagation(linux, &linux_at, report),
         seccomp: part(&linux.seccomp, &linux_at.key("seccomp"), report, seccomp::seccomp).flatten(),
+        mount_label: process::label("mountLabel", linux.mount_label.as_deref(), &linux_at, report),
         memory_policy: part(
             &linux.memory_policy,
             &linux_at.key("memoryPolicy"),
@@ -243,7 +245,6 @@ fn program(spec: &Spec, at: &Place<'_>, report: &mut Report) -> ProcessParts {
 pub fn validate_process(process: &Process) -> Result<ValidProcess, Vec<Violation>> {
     let mut report = Report::default();
     let parts = process::process(process, process::Use::Exec, &Place::ROOT, &mut report);
-    unbuilt::process(&parts, &Place::ROOT, &mut report);
     if report.violations.is_empty() {
         Ok(ValidProcess { parts, warnings: report.warnings })
     } else {

@@ -224,7 +224,7 @@ fn oom_score_adj(value: i64, at: &Place<'_>, report: &mut Report) -> Option<i16>
 }
 
 /// An empty label is an absent one: engines written in Go cannot tell them apart.
-fn label(key: &str, label: Option<&str>, at: &Place<'_>, report: &mut Report) -> Option<String> {
+pub(super) fn label(key: &str, label: Option<&str>, at: &Place<'_>, report: &mut Report) -> Option<String> {
     let label = label.filter(|label| !label.is_empty())?;
     report.line(&at.key(key), label).then(|| label.to_owned())
 }

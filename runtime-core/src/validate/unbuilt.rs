@@ -4,18 +4,15 @@
 //! feature takes its entry away, and `features` says so by itself.
 //! Must not: hold rules about values; those stay when the feature comes. Tests: `tests`.
 
+use super::Parts;
 use super::namespaces::{Namespace, NamespaceKind};
 use super::report::{Place, Report, UNBUILT};
-use super::{Parts, ProcessParts};
 
 /// A feature that is not built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Feature {
     IntelRdt,
     NetDevices,
-    ProcessLabel,
-    MountLabel,
-    AppArmor,
     JoinedMountNamespace,
     /// No document asks for it; the caller chooses the driver.
     SystemdCgroups,
@@ -27,9 +24,6 @@ pub(crate) enum Feature {
 const ENTRIES: &[(Feature, &str)] = &[
     (Feature::IntelRdt, "classes of cache and memory bandwidth"),
     (Feature::NetDevices, "moving network devices"),
-    (Feature::ProcessLabel, "SELinux labels of processes"),
-    (Feature::MountLabel, "SELinux labels of mounts"),
-    (Feature::AppArmor, "AppArmor profiles"),
     (Feature::JoinedMountNamespace, "joining a mount namespace"),
     (Feature::SystemdCgroups, "control groups by systemd"),
     (Feature::Checkpoint, "checkpoints"),
@@ -51,11 +45,9 @@ fn refuse(feature: Feature, asked: bool, at: &Place<'_>, report: &mut Report) {
 pub(super) fn container(parts: &Parts, at: &Place<'_>, report: &mut Report) {
     let at = at.key("linux");
     let Some(linux) = &parts.spec.linux else { return };
-    let present = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
     for (feature, asked, key) in [
         (Feature::IntelRdt, linux.intel_rdt.is_some(), "intelRdt"),
         (Feature::NetDevices, !linux.net_devices.is_empty(), "netDevices"),
-        (Feature::MountLabel, present(&linux.mount_label), "mountLabel"),
     ] {
         refuse(feature, asked, &at.key(key), report);
     }
@@ -63,17 +55,5 @@ pub(super) fn container(parts: &Parts, at: &Place<'_>, report: &mut Report) {
     for (kind, namespace, index) in parts.namespaces.iter() {
         let asked = kind == NamespaceKind::Mount && matches!(namespace, Namespace::Join(_));
         refuse(Feature::JoinedMountNamespace, asked, &namespaces.index(index).key("path"), report);
-    }
-}
-
-/// Refuses what a process asks for.
-pub(super) fn process(process: &ProcessParts, at: &Place<'_>, report: &mut Report) {
-    // No profile at all is what "unconfined" means.
-    let confined = process.apparmor_profile.as_deref().is_some_and(|profile| profile != "unconfined");
-    for (feature, asked, key) in [
-        (Feature::ProcessLabel, process.selinux_label.is_some(), "selinuxLabel"),
-        (Feature::AppArmor, confined, "apparmorProfile"),
-    ] {
-        refuse(feature, asked, &at.key(key), report);
     }
 }

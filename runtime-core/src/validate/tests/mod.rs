@@ -183,9 +183,6 @@ fn what_is_not_built_is_refused_where_it_is_asked_for() {
     for (feature, place, value, pointer) in [
         (Feature::IntelRdt, "/linux/intelRdt", json!({}), "/linux/intelRdt"),
         (Feature::NetDevices, "/linux/netDevices", json!({"eth0": {}}), "/linux/netDevices"),
-        (Feature::ProcessLabel, "/process/selinuxLabel", json!("a:b:c:d"), "/process/selinuxLabel"),
-        (Feature::MountLabel, "/linux/mountLabel", json!("a:b:c:d"), "/linux/mountLabel"),
-        (Feature::AppArmor, "/process/apparmorProfile", json!("docker-default"), "/process/apparmorProfile"),
         (
             Feature::JoinedMountNamespace,
             "/linux/namespaces/0",
@@ -246,10 +243,7 @@ fn what_engines_write_breaks_no_rule() {
         include_bytes!("../../../tests/data/containerd-cri.config.json"),
         include_bytes!("../../../tests/data/containerd-userns.config.json"),
     ] {
-        let mut spec = Spec::from_slice(text).expect("loads");
-        if !unbuilt::is_built(unbuilt::Feature::AppArmor) {
-            spec.process.as_mut().expect("process").apparmor_profile = None;
-        }
+        let spec = Spec::from_slice(text).expect("loads");
         let found = validate(spec).map_err(codes).expect("valid");
         assert_eq!(
             found.warnings.iter().filter(|w| w.code != "mapping-of-joined").count(),
