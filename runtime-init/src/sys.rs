@@ -361,13 +361,6 @@ pub(crate) fn address(text: &CStr) -> usize {
     at(text)
 }
 
-/// madvise(MADV_DONTNEED): the pages inside `address..address + len` are given back and read as zero afterwards.
-pub(crate) fn forget(address: usize, len: usize) -> Result<(), Errno> {
-    // SAFETY: ranges come from `Memory::forget` alone, whose maker promises that nothing of the walker lives there; the rest of
-    // the program is never returned to.
-    unsafe { call(libc::SYS_madvise, [address, len, fd_arg(libc::MADV_DONTNEED), 0, 0, 0]) }.map(drop)
-}
-
 /// Gives back what deeper calls left of the main thread's stack ([`crate::Memory::spare_stack`]): the kernel keeps a gap of a mebibyte below
 /// that one.
 pub(crate) fn forget_stack() {

@@ -30,10 +30,8 @@ pub struct Memory<'m> {
     pub report: i32,
     /// Every descriptor that stays open, ascending: slots, report socket, 0 to 2, preserved ones. All others are closed first.
     pub kept: &'m [i32],
-    /// Address and length of memory that nobody uses any more and that is given back before the wait at the gate. The caller
-    /// promises that neither the arena, nor anything in this struct, nor this thread's stack or thread-local storage lies there.
-    pub forget: &'m [(usize, usize)],
-    /// This is the main thread of a program that has no other use for its stack: what lies below is given back there too.
+    /// This is the main thread of a program that has no other use for its stack: what earlier calls left there is given
+    /// back before the wait at the gate.
     pub spare_stack: bool,
 }
 
@@ -44,7 +42,6 @@ pub(crate) struct Walk<'m> {
     pub(crate) slots: &'m mut [i32],
     pub(crate) words: &'m mut [usize],
     pub(crate) report: i32,
-    pub(crate) forget: &'m [(usize, usize)],
     pub(crate) spare_stack: bool,
     /// The root that container paths are resolved below; -1 until `AttachRoot` or the first use, then it is `/`.
     root: i32,
@@ -58,6 +55,8 @@ pub(crate) struct Walk<'m> {
     pub(crate) planned: Planned,
     /// Device numbers of the procfs that was attached on `/proc`.
     pub(crate) proc: Option<(u32, u32)>,
+    /// Whether the cover for files, and that for directories, stands somewhere already.
+    pub(crate) covered: (bool, bool),
 }
 
 impl Walk<'_> {
@@ -126,7 +125,7 @@ pub fn walk(arena: &[u8], memory: Memory<'_>) -> ! {
 }
 
 fn steps(arena: &[u8], memory: Memory<'_>, report: &mut i32, plan: &mut u32) -> Result<Infallible, Fail> {
-    let Memory { slots, words, report: channel, kept, forget, spare_stack } = memory;
+    let Memory { slots, words, report: channel, kept, spare_stack } = memory;
     close_others(kept).at(0, Call::CloseRange)?;
     // A reader of ours that is gone must be an error, not a signal that waits until the mask is emptied.
     sys::set_ignored(SIGPIPE, true).at(0, Call::Signal)?;
@@ -137,7 +136,6 @@ fn steps(arena: &[u8], memory: Memory<'_>, report: &mut i32, plan: &mut u32) -> 
         slots,
         words,
         report: channel,
-        forget,
         spare_stack,
         root: -1,
         found: None,
@@ -145,6 +143,7 @@ fn steps(arena: &[u8], memory: Memory<'_>, report: &mut i32, plan: &mut u32) -> 
         inherit: None,
         planned: Planned::new(),
         proc: None,
+        covered: (false, false),
     };
     let mut index = 0_u32;
     while index < program.len() {

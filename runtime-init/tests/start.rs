@@ -281,40 +281,6 @@ fn the_gate_takes_one_valid_datagram() {
 }
 
 #[test]
-fn memory_of_the_parent_is_given_back_at_the_gate() {
-    const SIZE: usize = 32 << 20;
-    let resident = |pid: i32| -> usize {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
-        4096 * text.split(' ').nth(1).unwrap().parse::<usize>().unwrap()
-    };
-    let memory = vec![1_u8; SIZE];
-    let start = memory.as_ptr().addr().next_multiple_of(4096);
-    for forget in [false, true] {
-        let mut p = Program::new();
-        let (inside, _outside) = gate();
-        let gate = p.fd(OwnedFd::from(inside));
-        if forget {
-            p.forget.push((start, SIZE - 8192));
-            p.forget.push((0x1000, 4096));
-        }
-        p.step(Step::Gate { gate });
-        let child = p.start(0);
-        child.expect(Kind::Waiting);
-        child.send(Kind::Go, &[]);
-        // It gives back after it has said that it waits.
-        let mut patience = 500;
-        while forget && resident(child.pid) > SIZE && patience > 0 {
-            std::thread::sleep(std::time::Duration::from_millis(10));
-            patience -= 1;
-        }
-        assert_eq!(resident(child.pid) > SIZE, !forget);
-        rustix::process::pidfd_send_signal(&child.pidfd, rustix::process::Signal::KILL).unwrap();
-        child.wait();
-    }
-    assert!(memory.iter().all(|byte| *byte == 1), "the parent keeps its own");
-}
-
-#[test]
 fn failures_after_the_gate_go_to_who_opened_it() {
     let mut p = Program::new();
     let (inside, outside) = gate();

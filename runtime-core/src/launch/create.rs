@@ -125,6 +125,18 @@ fn launch(
     }
     session.beside()?;
     watch
+        .step(Phase::Namespaces, "hand the network namespace over", || session.meet())
+        .map_err(|e| name_oom(e, cgroup))?;
+    // What the record will say is written now, while the child mounts, where it is known already.
+    let prepared = if session.is_settled() {
+        record.init = Some(session.identity().clone());
+        name_namespaces(record, &session)?;
+        record.progress = Progress::Created;
+        Some(watch.step(Phase::State, "prepare the record", || lock.prepare_record(record))?)
+    } else {
+        None
+    };
+    watch
         .step(Phase::Process, "wait for the init", || {
             session.until_waiting(
                 &mut |identity| {
@@ -135,13 +147,16 @@ fn launch(
             )
         })
         .map_err(|e| name_oom(e, cgroup))?;
-    let identity = session.identity().clone();
-    for namespace in &mut record.namespaces {
-        namespace.ino = namespace_inode(identity.pid, &namespace.kind);
-    }
-    record.init = Some(identity);
-    record.progress = Progress::Created;
-    watch.step(Phase::State, "write the record", || lock.write_record(record))?;
+    let show = || match prepared {
+        Some(prepared) => prepared.publish(),
+        None => {
+            record.init = Some(session.identity().clone());
+            name_namespaces(record, &session)?;
+            record.progress = Progress::Created;
+            lock.write_record(record)
+        }
+    };
+    watch.step(Phase::State, "write the record", show)?;
     streams.deliver(session.take_console())?;
     if plan.gate.is_none() {
         watch
@@ -318,6 +333,18 @@ fn name_oom(error: Error, cgroup: &Cgroup) -> Error {
             .with_code("init-oom-killed");
     }
     error
+}
+
+/// Enters the inodes of the child's namespaces.
+fn name_namespaces(record: &mut ContainerRecord, session: &Session) -> Result<()> {
+    let network = session.network_inode()?;
+    for namespace in &mut record.namespaces {
+        namespace.ino = match network.filter(|_| namespace.kind == "net") {
+            Some(made) => made,
+            None => namespace_inode(session.identity().pid, &namespace.kind),
+        };
+    }
+    Ok(())
 }
 
 /// Inode of a namespace of our child; 0 when it cannot be read, which is what an unprivileged runtime gets for a non-dumpable child.

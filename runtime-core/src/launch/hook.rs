@@ -188,7 +188,6 @@ fn start(
         words: &mut words,
         report: report.as_raw_fd(),
         kept: &kept,
-        forget: &[],
         spare_stack: false,
     };
     let broken = |e: Errno| Error::os(format!("clone a process for {path}"), e);

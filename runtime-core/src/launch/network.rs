@@ -9,7 +9,8 @@ use crate::error::{Error, Phase, Result};
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
-use std::os::fd::OwnedFd;
+use std::cell::OnceCell;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -19,7 +20,8 @@ const STACK: usize = 32 * 1024;
 /// A network namespace in the making.
 #[derive(Debug)]
 pub(crate) struct Making {
-    file: Receiver<Result<OwnedFd, Errno>>,
+    made: Receiver<Result<OwnedFd, Errno>>,
+    file: OnceCell<OwnedFd>,
     thread: JoinHandle<Result<(), Errno>>,
 }
 
@@ -29,20 +31,24 @@ impl Making {
     /// # Errors
     /// When no thread can be started.
     pub(crate) fn begin() -> Result<Self> {
-        let (give, file) = sync_channel(1);
+        let (give, made) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .stack_size(STACK)
             .spawn(move || make(&give))
             .map_err(|e| failed(e.raw_os_error().map_or(Errno::AGAIN, Errno::from_raw_os_error)))?;
-        Ok(Self { file, thread })
+        Ok(Self { made, file: OnceCell::new(), thread })
     }
 
     /// Waits for the namespace's file, for the child to enter it.
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub(crate) fn file(&self) -> Result<OwnedFd> {
-        self.file.recv().unwrap_or(Err(Errno::CHILD)).map_err(failed)
+    pub(crate) fn file(&self) -> Result<BorrowedFd<'_>> {
+        if let Some(file) = self.file.get() {
+            return Ok(file.as_fd());
+        }
+        let file = self.made.recv().unwrap_or(Err(Errno::CHILD)).map_err(failed)?;
+        Ok(self.file.get_or_init(|| file).as_fd())
     }
 
     /// Waits until its loopback interface is up too.

@@ -89,13 +89,13 @@ impl Session {
     /// # Errors
     /// What cannot be opened, or the kernel's refusal of the clone.
     pub(crate) fn begin(script: Script, setting: Setting<'_>, watch: &Watch<'_>) -> Result<Self> {
-        let forget = if setting.own_process { crate::sys::memory::mark() } else { Vec::new() };
+        let withheld = setting.own_process.then(crate::sys::memory::withhold);
         let mut opened = watch
             .step(Phase::Mounts, "open sources", || open_all(&script.opens, setting.cgroup, setting.init))?;
         opened.extend(setting.slots);
         let numbered = script.steps.iter().zip(0_u32..).map(|(planned, n)| (n, &planned.what));
         let numbered: Vec<_> = numbered.collect();
-        // A copy, so that it does not lie in what the child gives back.
+        // A copy, so that it does not lie in what the child does not get.
         let arena = script.arena.finish(numbered.into_iter(), u32::from(script.slots()), script.words)?;
         let mut slots = vec![-1; usize::from(script.slots())];
         for (slot, fd) in &opened {
@@ -117,7 +117,6 @@ impl Session {
             words: &mut words,
             report: theirs.as_raw_fd(),
             kept: &kept,
-            forget: &forget,
             // Another thread's stack has neighbours.
             spare_stack: setting.own_process && rustix::thread::gettid() == rustix::process::getpid(),
         };
@@ -128,6 +127,7 @@ impl Session {
                 .map_err(|e| clone_failure(e, script.clone_flags))
         });
         drop(mask);
+        drop(withheld);
         let (pid, pidfd) = cloned?;
         drop(theirs);
         drop(opened);
@@ -156,6 +156,28 @@ impl Session {
     pub(crate) fn has_second_clone(&self) -> bool {
         use coracle_init::program::Step;
         self.script.steps.iter().any(|s| matches!(s.what, Step::SecondClone { .. }))
+    }
+
+    /// Whether the child has its final identity and namespaces already, but for the network namespace in the making.
+    pub(crate) fn is_settled(&self) -> bool {
+        use coracle_init::program::Step;
+        let joins = |what: &Step| matches!(what, Step::JoinNamespace { .. });
+        let changes =
+            |what: &Step| joins(what) || matches!(what, Step::SecondClone { .. } | Step::Unshare { .. });
+        let changing = self.script.steps.iter().filter(|s| changes(&s.what)).count();
+        changing == 0
+            || (changing == 1 && self.network.is_some() && self.script.steps.iter().any(|s| joins(&s.what)))
+    }
+
+    /// Inode of the network namespace in the making.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(crate) fn network_inode(&self) -> Result<Option<u64>> {
+        let Some(network) = &self.network else { return Ok(None) };
+        let stat = rustix::fs::fstat(network.file()?)
+            .map_err(|e| Error::os("look at the network namespace", e).in_phase(Phase::Namespaces))?;
+        Ok(Some(stat.st_ino))
     }
 
     /// Wordings of the steps from number `from` on.
@@ -189,6 +211,27 @@ impl Session {
         settled: &mut dyn FnMut(&Identity) -> Result<()>,
         root_ready: &mut dyn FnMut(&Identity, BorrowedFd<'_>) -> Result<()>,
     ) -> Result<()> {
+        self.converse(Kind::Waiting, settled, root_ready)
+    }
+
+    /// Gives the child the network namespace that was made beside it, should there be one; what is done after that, the child does not
+    /// wait for.
+    ///
+    /// # Errors
+    /// As [`Session::until_waiting`].
+    pub(crate) fn meet(&mut self) -> Result<()> {
+        if self.network.is_none() || self.has_second_clone() {
+            return Ok(());
+        }
+        self.converse(Kind::Born, &mut |_| Ok(()), &mut |_, _| Ok(()))
+    }
+
+    fn converse(
+        &mut self,
+        until: Kind,
+        settled: &mut dyn FnMut(&Identity) -> Result<()>,
+        root_ready: &mut dyn FnMut(&Identity, BorrowedFd<'_>) -> Result<()>,
+    ) -> Result<()> {
         let first = Instant::now().checked_add(FIRST_WORD);
         let mut deadline = if self.script.answers.is_empty() { None } else { first };
         let mut lent = Lent::default();
@@ -198,7 +241,12 @@ impl Session {
             let Event::Message { message, fds } = event else { return self.ended() };
             let Some((message, fds)) = lent.take(message, fds)? else { continue };
             match message.kind {
-                Kind::Born => self.go(&mut lent)?,
+                Kind::Born => {
+                    self.go(&mut lent)?;
+                    if until == Kind::Born {
+                        return Ok(());
+                    }
+                }
                 Kind::Stage => {
                     self.second(&message, fds)?;
                     settled(&self.identity)?;

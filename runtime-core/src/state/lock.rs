@@ -9,7 +9,9 @@ use super::record::Record;
 use super::store::{ContainerDir, FILES, FILTER, RECORD, RECORD_NEW, read_names};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::id::ContainerId;
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, renameat, unlinkat};
+use rustix::fs::{
+    AtFlags, FlockOperation, Mode, OFlags, RenameFlags, flock, openat, renameat, renameat_with, unlinkat,
+};
 use rustix::io::{Errno, write};
 use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,6 +28,32 @@ const PAUSE: (Duration, Duration) = (Duration::from_micros(250), Duration::from_
 pub(crate) struct Lock {
     dir: ContainerDir,
     fd: OwnedFd,
+}
+
+const WRITE_RECORD: &str = "write the container's record";
+
+/// A record that is written and that no reader sees yet. Dropped, it stays unseen; the next one replaces it.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Prepared<'a> {
+    lock: &'a Lock,
+    on_disk: bool,
+}
+
+impl Prepared<'_> {
+    /// Shows it to readers in place of the earlier one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] with the kernel's reason.
+    pub(crate) fn publish(self) -> Result<()> {
+        let dir = &self.lock.fd;
+        // File systems write a file out when it takes another's place, to have it after a power cut, and that takes longer than the
+        // rest of a create. No record outlives the boot, so it trades places instead, where the kernel and the file system can.
+        if self.on_disk && renameat_with(dir, RECORD_NEW, dir, RECORD, RenameFlags::EXCHANGE).is_ok() {
+            return Ok(());
+        }
+        renameat(dir, RECORD_NEW, dir, RECORD).map_err(|e| self.lock.dir.os(WRITE_RECORD, e))
+    }
 }
 
 impl Lock {
@@ -80,11 +108,19 @@ impl Lock {
     /// # Errors
     /// [`ErrorKind::Io`] with the kernel's reason, ENOSPC above all; those of [`Record`]'s encoding.
     pub(crate) fn write_record(&self, record: &mut Record) -> Result<()> {
-        let fail = |e: Errno| self.dir.os("write the container's record", e);
+        self.prepare_record(record)?.publish()
+    }
+
+    /// Writes the next record beside the one that readers see.
+    ///
+    /// # Errors
+    /// As [`Lock::write_record`].
+    pub(crate) fn prepare_record(&self, record: &mut Record) -> Result<Prepared<'_>> {
+        let fail = |e: Errno| self.dir.os(WRITE_RECORD, e);
         record.boot = self.dir.boot()?;
         let bytes = record.encode()?;
         let fd = match self.create(RECORD_NEW) {
-            // Left by a writer that was killed: it held the lock that is ours now.
+            // Left by a writer that was killed (it held the lock that is ours now), or an exchanged one.
             Err(Errno::EXIST) => {
                 unlinkat(&self.fd, RECORD_NEW, AtFlags::empty()).map_err(fail)?;
                 self.create(RECORD_NEW)
@@ -93,7 +129,7 @@ impl Lock {
         }
         .map_err(fail)?;
         write_all(&fd, &bytes).map_err(fail)?;
-        renameat(&self.fd, RECORD_NEW, &self.fd, RECORD).map_err(fail)
+        Ok(Prepared { lock: self, on_disk: record.boot.is_some() })
     }
 
     /// Stores the compiled system call filter, once.

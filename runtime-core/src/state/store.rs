@@ -16,7 +16,7 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 pub(super) const RECORD: &str = "record";
@@ -44,6 +44,8 @@ pub(crate) struct Store(Option<Arc<Root>>);
 struct Root {
     path: PathBuf,
     fd: OwnedFd,
+    /// The number of this boot, once somebody asked.
+    boot: OnceLock<String>,
 }
 
 impl Store {
@@ -68,7 +70,7 @@ impl Store {
             done => done.map_err(fail)?,
         };
         check_root(&fstat(&fd).map_err(fail)?).map_err(|e| e.with_path(path.clone()))?;
-        Ok(Self(Some(Arc::new(Root { path, fd }))))
+        Ok(Self(Some(Arc::new(Root { path, fd, boot: OnceLock::new() }))))
     }
 
     /// Makes a new container's directory and locks it. The caller removes it ([`Lock::remove`]) when it fails later.
@@ -167,6 +169,14 @@ impl Root {
     fn os(&self, message: &'static str, id: &ContainerId, errno: Errno) -> Error {
         Error::os(message, errno).with_path(self.path.join(id.as_str())).in_phase(Phase::State)
     }
+
+    fn boot(&self) -> Result<&str> {
+        if let Some(known) = self.boot.get() {
+            return Ok(known);
+        }
+        let boot = current_boot()?;
+        Ok(self.boot.get_or_init(|| boot))
+    }
 }
 
 /// The rule for the root directory: ours, and nobody else can put anything in our way there.
@@ -206,14 +216,14 @@ fn in_memory(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
 }
 
 /// The number of this boot.
-fn current_boot() -> Result<Option<String>> {
+fn current_boot() -> Result<String> {
     const FILE: &str = "/proc/sys/kernel/random/boot_id";
     let fail = |e: Errno| Error::os("read the boot id", e).with_path(FILE).in_phase(Phase::State);
     let fd = open(FILE, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(fail)?;
     let mut text = [0_u8; 64];
     let n = read(&fd, &mut text).map_err(fail)?;
     let text = text.get(..n).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default();
-    Ok(Some(text.trim_end().to_owned()))
+    Ok(text.trim_end().to_owned())
 }
 
 /// All names in a directory.
@@ -298,7 +308,11 @@ impl ContainerDir {
         };
         let mut record =
             Record::decode(&bytes, self.id()).map_err(|e| e.with_path(self.path().join(RECORD)))?;
-        if record.boot.is_some() && record.boot != current_boot()? {
+        let earlier = match &record.boot {
+            Some(boot) => boot != self.0.root.boot()?,
+            None => false,
+        };
+        if earlier {
             (record.init, record.cgroup) = (None, None);
             record.namespaces.clear();
         }
@@ -367,10 +381,14 @@ impl ContainerDir {
         if errno == Errno::NOENT { missing() } else { self.0.root.os(message, &self.0.id, errno) }
     }
 
+    /// Whether the directory does not outlive a boot.
+    pub(super) fn in_memory(&self) -> Result<bool> {
+        in_memory(self.root()).map_err(|e| self.os("look at the state directory", e))
+    }
+
     /// What a new record says about the boot: nothing on a memory file system, which no boot survives.
     pub(super) fn boot(&self) -> Result<Option<String>> {
-        let in_memory = in_memory(self.root()).map_err(|e| self.os("look at the state directory", e))?;
-        if in_memory { Ok(None) } else { current_boot() }
+        if self.in_memory()? { Ok(None) } else { self.0.root.boot().map(|boot| Some(boot.to_owned())) }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A short command parses one file, plans, clones once and ends: giving memory back piece by piece costs more than it saves. This
 //! allocator only moves a mark, so starting is cheap (musl's own takes twice as long for the same parse), and it knows which pages hold
-//! what was parsed: the child that waits at the gate gives these back.
+//! what was parsed: the child that waits at the gate never gets these.
 //!
 //! Must not: be used by a process that lives long or allocates in a loop. Tests: at the end of this file; the memory rows of the process
 //! bench.
@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Size of the first piece; enough for an ordinary command, so that one mapping and one populating call do.
 const FIRST: usize = 256 * 1024;
-/// Pages of the first piece that are mapped at once: a fault each costs many times as much.
-const POPULATED: usize = 64 * 1024;
+/// Pages that are mapped at once: a fault each costs many times as much.
+const STRIDE: usize = 32 * 1024;
 const PAGE: usize = 4096;
 /// Pieces double in size, so these reach any address space.
 const PIECES: usize = 40;
@@ -48,6 +48,8 @@ struct Pieces {
     next: usize,
     /// Start of the newest allocation.
     last: usize,
+    /// End of what is mapped for certain in the last piece.
+    mapped: usize,
 }
 
 struct Shared {
@@ -60,7 +62,7 @@ unsafe impl Sync for Shared {}
 
 static SHARED: Shared = Shared {
     busy: AtomicBool::new(false),
-    pieces: UnsafeCell::new(Pieces { pieces: [(0, 0); PIECES], count: 0, next: 0, last: 0 }),
+    pieces: UnsafeCell::new(Pieces { pieces: [(0, 0); PIECES], count: 0, next: 0, last: 0, mapped: 0 }),
 };
 
 fn with<T>(run: impl FnOnce(&mut Pieces) -> T) -> T {
@@ -85,7 +87,20 @@ impl Pieces {
         };
         self.next = start.checked_add(size)?;
         self.last = start;
+        if self.next > self.mapped {
+            self.populate_to(self.next.saturating_add(STRIDE));
+        }
         Some(start)
+    }
+
+    /// Maps the last piece up to `end` at least, or to its own end.
+    fn populate_to(&mut self, end: usize) {
+        let most = self.count.checked_sub(1).and_then(|i| self.pieces.get(i)).map_or(0, |piece| piece.1);
+        let end = end.next_multiple_of(PAGE).min(most);
+        if end > self.mapped {
+            populate(self.mapped, end - self.mapped);
+            self.mapped = end;
+        }
     }
 
     fn grow(&mut self, least: usize) -> Option<usize> {
@@ -105,17 +120,20 @@ impl Pieces {
         if start == libc::MAP_FAILED {
             return None;
         }
-        if self.count == 0 {
-            const MADV_POPULATE_WRITE: i32 = 23;
-            // SAFETY: the range lies in the mapping just made. EINVAL before Linux 5.14 leaves the pages to faults.
-            unsafe { libc::madvise(start, POPULATED, MADV_POPULATE_WRITE) };
-        }
         let start = start.expose_provenance();
+        self.mapped = start;
         *self.pieces.get_mut(self.count)? = (start, start.checked_add(size)?);
         self.count = self.count.checked_add(1)?;
         self.next = start;
         Some(start)
     }
+}
+
+/// MADV_POPULATE_WRITE. EINVAL before Linux 5.14 leaves the pages to faults.
+fn populate(start: usize, len: usize) {
+    const MADV_POPULATE_WRITE: i32 = 23;
+    // SAFETY: no byte changes; an address without a mapping is ENOMEM.
+    unsafe { libc::madvise(std::ptr::with_exposed_provenance_mut(start), len, MADV_POPULATE_WRITE) };
 }
 
 // SAFETY: `alloc` gives ranges that do not overlap, aligned as asked, and that stay mapped; `dealloc` and `realloc` only touch the range that
@@ -158,9 +176,13 @@ unsafe impl GlobalAlloc for ShortLived {
     }
 }
 
-/// Whole pages of everything that was allocated until now: what a child whose data is allocated after this call does not need. Empty when the
-/// program uses another allocator.
-pub(crate) fn mark() -> Vec<(usize, usize)> {
+/// Everything that was allocated until now, kept out of the children that are cloned while this value lives.
+#[derive(Debug)]
+pub(crate) struct Withheld([(usize, usize); PIECES]);
+
+/// Keeps what was allocated until now from a child whose data is allocated after this call: neither of the two has to copy the pages that
+/// the other writes, and a child that waits for long is small. Nothing happens in a program with another allocator.
+pub(crate) fn withhold() -> Withheld {
     let ranges = with(|pieces| {
         let mut found = [(0, 0); PIECES];
         // What comes next must not share a page with what was there before.
@@ -174,7 +196,25 @@ pub(crate) fn mark() -> Vec<(usize, usize)> {
         }
         found
     });
-    ranges.into_iter().filter(|(start, end)| end > start).map(|(start, end)| (start, end - start)).collect()
+    let withheld = Withheld(ranges);
+    withheld.advise(libc::MADV_DONTFORK);
+    withheld
+}
+
+impl Withheld {
+    fn advise(&self, advice: i32) {
+        for (start, end) in self.0.into_iter().filter(|(start, end)| end > start) {
+            // SAFETY: the ranges are whole pages of this allocator's mappings, which are never unmapped; this process keeps their content. A
+            // refusal only means that children get them.
+            unsafe { libc::madvise(std::ptr::with_exposed_provenance_mut(start), end - start, advice) };
+        }
+    }
+}
+
+impl Drop for Withheld {
+    fn drop(&mut self) {
+        self.advise(libc::MADV_DOFORK);
+    }
 }
 
 #[cfg(test)]
@@ -211,12 +251,12 @@ mod tests {
         assert_ne!(first, moved);
         // SAFETY: the block has at least this size.
         assert_eq!(unsafe { std::slice::from_raw_parts(moved, 10) }, [9; 10]);
-        let ranges = mark();
+        let withheld = withhold();
         assert!(blocks.iter().all(|(block, size)| {
-            ranges.iter().any(|(start, len)| block.addr() >= *start && block.addr() + size <= start + len)
+            withheld.0.iter().any(|(start, end)| block.addr() >= *start && block.addr() + size <= *end)
         }));
         // SAFETY: the size is not zero.
         let after = unsafe { heap.alloc(layout) };
-        assert!(!ranges.iter().any(|(start, len)| after.addr() >= *start && after.addr() < start + len));
+        assert!(!withheld.0.iter().any(|(start, end)| after.addr() >= *start && after.addr() < *end));
     }
 }

@@ -36,7 +36,6 @@ unsafe extern "C" fn main(argc: i32, argv: *const *const u8) -> i32 {
             words: &mut words,
             report: 3,
             kept: &[0, 1, 2, 3],
-            forget: &[],
             spare_stack: true,
         },
     )

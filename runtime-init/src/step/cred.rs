@@ -128,9 +128,10 @@ fn compare_groups<const ROOM: usize>(groups: &[u8]) -> Result<bool, Fail> {
     Ok(true)
 }
 
-/// Part 0 reads what the kernel knows, 1 `capset`, 2 clears and raises ambient ones, 3 keepcaps off, 4 compares.
+/// Part 0 reads what the kernel knows and the bounding set, 1 `capset`, 2 clears and raises ambient ones, 3 keepcaps off, 4 compares.
 pub(crate) fn capabilities(wanted: CapSets, ambient: u64, bounding: u64) -> Result<(), Fail> {
-    let (known, _) = bounding_set(0)?;
+    // Dropped by an earlier step; nothing here changes it.
+    let (known, set) = bounding_set(0)?;
     let wanted = CapSets {
         effective: wanted.effective & known,
         permitted: wanted.permitted & known,
@@ -148,12 +149,12 @@ pub(crate) fn capabilities(wanted: CapSets, ambient: u64, bounding: u64) -> Resu
     if sys::capget().at(4, Call::Compare)? != wanted {
         return unequal(b"capget");
     }
-    let (_, set) = bounding_set(4)?;
     if set != bounding & known {
         return unequal(b"bounding");
     }
     for cap in 0..64 {
-        if known & bit(cap) != 0 {
+        // The kernel keeps the ambient set within these two (capabilities(7)), which were just compared.
+        if wanted.permitted & wanted.inheritable & bit(cap) != 0 {
             let is_set = sys::prctl(Prctl::Ambient, AMBIENT_IS_SET, cap).at(4, Call::Compare)? != 0;
             if is_set != (ambient & bit(cap) != 0) {
                 return unequal(b"ambient");

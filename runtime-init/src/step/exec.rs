@@ -169,10 +169,6 @@ pub(crate) fn gate(w: &mut Walk<'_>, gate: Slot) -> Result<(), Fail> {
     report::expect(w.report, Kind::Go, |_| false).at(1, Call::Recvmsg)?;
     sys::close(w.report);
     w.report = -1;
-    for (address, len) in w.forget {
-        // It only saves memory: an address that is not mapped any more is no reason to fail.
-        let _ = sys::forget(*address, *len);
-    }
     if w.spare_stack {
         sys::forget_stack();
     }

@@ -61,23 +61,20 @@ fn of_kernel(magic: u64) -> bool {
 }
 
 /// Parts 0 and 1 find the path, 2 clones the cover, 3 attaches it, 4 looks whether it stands there.
+///
+/// The first mask of its kind takes the cover itself, later ones clone it as it then stands in this namespace: before Linux 6.15 a
+/// detached tree cannot be cloned, and closing one that was never attached waits for the whole machine (an RCU grace period).
 pub(crate) fn mask(w: &mut Walk<'_>, path: Str, null: Slot, empty: Slot) -> Result<(), Fail> {
     let Some(fd) = target(w, path)? else { return Ok(()) };
     let is_dir = path::kind(fd.raw()).at(0, Call::Stat)? == FileType::Directory;
     let cover = w.slot(if is_dir { empty } else { null })?;
+    let placed = core::mem::replace(if is_dir { &mut w.covered.1 } else { &mut w.covered.0 }, true);
     let base = w.root()?;
     let path = w.program.cstr(path)?;
-    let attach = |tree: i32| {
-        let id = path::mount_id(tree).at(3, Call::Stat)?;
-        attach_checked(base, path, Links::Follow, (tree, id), &fd, 3).map(|()| id)
-    };
-    let id = match clone_tree(cover, false, 2) {
-        Ok(tree) => attach(tree.raw())?,
-        // Before Linux 6.15 a detached tree cannot be cloned: the first mask takes the tree itself, later ones clone it, as it then
-        // stands in this namespace.
-        Err(fail) if fail.errno == Errno::INVAL.raw_os_error() => attach(cover)?,
-        Err(fail) => return Err(fail),
-    };
+    let copy = if placed { Some(clone_tree(cover, false, 2)?) } else { None };
+    let tree = copy.as_ref().map_or(cover, Fd::raw);
+    let id = path::mount_id(tree).at(3, Call::Stat)?;
+    attach_checked(base, path, Links::Follow, (tree, id), &fd, 3)?;
     w.planned.add(id);
     Ok(())
 }

@@ -32,8 +32,6 @@ pub struct Program {
     pub slots: Vec<RawFd>,
     keep: Vec<OwnedFd>,
     extra: Vec<RawFd>,
-    /// Address and length of memory to give back at the gate.
-    pub forget: Vec<(usize, usize)>,
 }
 
 impl Program {
@@ -151,14 +149,7 @@ impl Program {
             }
             walk(
                 &arena,
-                Memory {
-                    slots: &mut self.slots,
-                    words: &mut words,
-                    report,
-                    kept: &kept,
-                    forget: &self.forget,
-                    spare_stack: false,
-                },
+                Memory { slots: &mut self.slots, words: &mut words, report, kept: &kept, spare_stack: false },
             );
         }
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
