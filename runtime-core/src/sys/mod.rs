@@ -4,6 +4,8 @@
 
 pub(crate) mod bpf;
 pub(crate) mod clone;
+#[cfg(target_arch = "x86_64")]
+mod early;
 pub(crate) mod exe;
 pub mod memory;
 pub(crate) mod ns;
