@@ -407,14 +407,22 @@ impl Container {
         }
         // Not there any more: somebody else has deleted it, and its init is still our child.
         let lock = self.lock().inspect_err(|_| self.reap())?;
-        let fresh = Self { cgroup: OnceLock::new(), ..Self::read(&self.runtime, self.dir.clone())? };
+        // A handle that made the container knows what the record says of init, hooks and cgroup: that never changes, and the lock
+        // tells that the directory is still the same.
+        let fresh = match self.init {
+            Some(_) => self,
+            None => Self { cgroup: OnceLock::new(), ..Self::read(&self.runtime, self.dir.clone())? },
+        };
         let seen = observe_locked(&lock, Some(&fresh.record), |_| fresh.is_frozen())?;
         if delete == Delete::Stopped && seen.status != Status::Stopped {
-            let text = format!("cannot delete container {} that is not stopped: {}", self.id(), seen.status);
+            let text = format!("cannot delete container {} that is not stopped: {}", fresh.id(), seen.status);
             return Err(Error::new(ErrorKind::WrongState, text).with_code("not-stopped"));
         }
-        fresh.kill(true)?;
-        fresh.remove_cgroup()?;
+        // Where init has ended and was reaped, an empty cgroup says that nobody else is left; one that is busy has to be emptied first.
+        if seen.init.is_some() || !fresh.remove_idle_cgroup()? {
+            fresh.kill(true)?;
+            fresh.remove_cgroup()?;
+        }
         lock.remove()?;
         // After the container is gone (config.md, "Poststop"), so that its name is free however long they take.
         Ok(poststop(&fresh.runtime, &fresh.record))
@@ -455,6 +463,10 @@ impl Container {
             process::exit_status(pidfd.as_fd(), Duration::ZERO)?;
         }
         Ok(())
+    }
+
+    fn remove_idle_cgroup(&self) -> Result<bool> {
+        self.cgroup()?.map_or(Ok(true), |cgroup| cgroup.remove_idle().map_err(Error::from))
     }
 
     fn remove_cgroup(&self) -> Result<()> {

@@ -91,20 +91,36 @@ impl MemberRecord {
         result
     }
 
-    fn remove_below(&self, mount: &Dir) -> Result<()> {
+    /// The directory above it, when it is there and still the recorded one.
+    fn find_above(&self, mount: &Dir) -> Result<Option<Dir>> {
         let above = match mount.below(&self.path.parent().unwrap_or_default()) {
-            Err(error) if error.is_gone() => return Ok(()),
+            Err(error) if error.is_gone() => return Ok(None),
             result => result?,
         };
+        let found = above.identity_of(self.path.name())?;
+        let other = self.identity.is_some_and(|identity| found != Some(identity));
+        Ok(if found.is_none() || other { None } else { Some(above) })
+    }
+
+    fn remove_below(&self, mount: &Dir) -> Result<()> {
+        let Some(above) = self.find_above(mount)? else { return Ok(()) };
         let name = self.path.name();
-        let found = above.identity_of(name)?;
-        if found.is_none() || self.identity.is_some_and(|identity| found != Some(identity)) {
-            return Ok(());
-        }
         match above.sub(name) {
             Err(error) if error.is_gone() => Ok(()),
             result => remove_tree(&above, name, &result?, Instant::now() + BUSY),
         }
+    }
+
+    fn remove_idle(&self) -> Result<bool> {
+        let mount = Dir::mount(&self.mount, self.version)?;
+        if let Some(above) = self.find_above(&mount)?.filter(|_| self.ours) {
+            match above.remove(self.path.name()) {
+                Err(error) if is_busy(&error) => return Ok(false),
+                result => gone_is((), result)?,
+            }
+        }
+        remove_made(&mount, &self.made);
+        Ok(true)
     }
 
     /// What is about to be made, as far as it does not exist yet.
@@ -267,6 +283,18 @@ impl Cgroup {
     /// The first directory that could not be removed (EBUSY: it has processes); the others are removed all the same.
     pub fn remove(&self) -> Result<()> {
         remove_all(self.members.iter().map(|member| &member.record))
+    }
+
+    /// As [`Cgroup::remove`] when nobody is in it and nothing below; else nothing is done and the answer is `false`. On hosts with version 1
+    /// hierarchies always.
+    ///
+    /// # Errors
+    /// The kernel's refusal for another reason.
+    pub(crate) fn remove_idle(&self) -> Result<bool> {
+        match self.members.as_slice() {
+            [one] if one.record.version == Version::V2 => one.record.remove_idle(),
+            _ => Ok(false),
+        }
     }
 
     pub(super) fn add(&mut self, member: Member) -> &Member {

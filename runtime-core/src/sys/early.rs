@@ -8,7 +8,11 @@
 //!
 //! Must not: use the C library (`memset` is one, so no buffer is zeroed), thread-local storage, or constants with addresses in them:
 //! nothing is relocated yet. Must not fail: it returns. Tests: `tests` package, hostile (own program).
-#![allow(unsafe_code, reason = "runs before the C library; see the module above")]
+#![allow(
+    unsafe_code,
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "runs before the C library, and is nothing but system calls with what the ones before answered"
+)]
 
 use std::arch::{asm, global_asm};
 use std::mem::MaybeUninit;
@@ -110,7 +114,7 @@ unsafe fn execute_readonly(argv: *const usize, envp: *const usize) {
     const ST_RDONLY: u64 = 1;
     /// `struct mount_attr`: set MOUNT_ATTR_RDONLY.
     const READONLY: [u64; 4] = [1, 0, 0, 0];
-    let empty = b"\0".as_ptr() as usize;
+    let empty = c"".as_ptr() as usize;
     // Not zeroed: that is a call of the C library's.
     let mut path = MaybeUninit::<[u8; 512]>::uninit();
     let (mut here, mut there) = (MaybeUninit::<Stat>::uninit(), MaybeUninit::<Stat>::uninit());
