@@ -65,7 +65,7 @@ fn linux() -> LinuxFeatures {
             flags: texts(words::memory_flags()),
         }),
         mount_extensions: Some(MountExtensions { idmap: Some(Switch { enabled: Some(true) }) }),
-        net_devices: Some(switch(Feature::NetDevices)),
+        net_devices: Some(Switch { enabled: Some(true) }),
     }
 }
 

@@ -431,6 +431,8 @@ steps! {
     Exec { argv: StrList, env: StrList } = 95,
     /// Ends the process: it was made for what it sent.
     Quit = 96,
+    /// Opens a routing socket (part 0) and the file of the network namespace (1), sends them with `Tree` by the numbers of these slots (2).
+    LendNetwork { socket: Slot, namespace: Slot } = 97,
 }
 
 /// [`Step::OpenHostTree`]: with the mounts below.

@@ -20,7 +20,7 @@ use rustix::io::Errno;
 pub(crate) use open::{fsmount, fsopen, fspick, open, open_top, open_tree, peer, pipe};
 pub use sched::{SchedAttr, set_io_priority, set_scheduler};
 pub(crate) use sched::{personality, set_memory_policy};
-pub(crate) use socket::{receive, send_with_fd, unix_socket};
+pub(crate) use socket::{receive, route_socket, send_with_fd, unix_socket};
 
 /// One system call.
 ///

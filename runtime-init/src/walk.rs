@@ -262,5 +262,6 @@ fn one(w: &mut Walk<'_>, step: Step) -> Result<(), Fail> {
         Step::CloseDescriptors { from, .. } => exec::close_descriptors(w, from),
         Step::Exec { argv, env } => exec::exec(w, argv, env),
         Step::Quit => sys::exit(0),
+        Step::LendNetwork { socket, namespace } => ns::lend_network(w, socket, namespace),
     }
 }

@@ -60,7 +60,8 @@ numbered! {
         Failed = 11,
         /// init → launch, before `Born`: a source of a mount may not be reached by init; `part` holds its slot. Its tree comes with `Go`.
         Unreached = 12,
-        /// init → launch, before `Born`: the tree of the slot in `part` rides along, for what only the launch may do with it.
+        /// init → launch, before `Born`: what belongs to the slot in `part` rides along, a tree or a socket, for what only the launch may
+        /// do with it.
         Tree = 13,
     }
 }

@@ -22,6 +22,7 @@ mod lifecycle;
 mod lsm;
 mod mounts;
 mod namespaces;
+mod netdevices;
 mod notify;
 mod process;
 mod scheduling;
@@ -39,6 +40,7 @@ fn main() -> std::process::ExitCode {
         idmaps::CASES,
         devices::CASES,
         namespaces::CASES,
+        netdevices::CASES,
         cgroups::CASES,
         update::CASES,
         events::CASES,

@@ -116,6 +116,7 @@ fn sentence(planned: &Planned<Step>, arena: &Program<'_>) -> (String, String) {
         | Step::Gate { .. }
         | Step::Hold
         | Step::Quit
+        | Step::LendNetwork { .. }
         | Step::CloseDescriptors { .. } => plain("prepare the process"),
     }
 }

@@ -8,6 +8,8 @@ pub(crate) mod gate;
 pub(crate) mod hook;
 mod idmap;
 pub(crate) mod listener;
+mod netdev;
+mod netlink;
 pub(crate) mod network;
 mod open;
 mod reach;

@@ -71,7 +71,7 @@ impl Lent {
         }
         errand.step("", Phase::Mounts, Step::Quit);
         let trees = Session::begin(errand, Setting { init: Some(init), ..Setting::default() }, &Watch(None))?
-            .trees()?;
+            .lent()?;
         for (mine, tree) in trees {
             let asked = order.iter().find(|(slot, _)| *slot == mine).ok_or_else(broken)?.1;
             self.trees.push((asked, tree));
@@ -103,11 +103,11 @@ fn broken() -> Error {
 }
 
 impl Session {
-    /// Listens until a child that only opens trees has ended; gives them.
+    /// Listens until a child that only opens things has ended; gives them.
     ///
     /// # Errors
     /// What the child reports.
-    fn trees(mut self) -> Result<Vec<(Slot, OwnedFd)>> {
+    pub(super) fn lent(mut self) -> Result<Vec<(Slot, OwnedFd)>> {
         let mut lent = Lent::default();
         loop {
             let event = self.hear()?;

@@ -8,6 +8,7 @@
 use super::channel::{Channel, Event};
 use super::explain;
 use super::listener::Receiver;
+use super::netdev::Moved;
 use super::network::Making;
 use super::open::open_all;
 use super::reach::Lent;
@@ -57,6 +58,7 @@ pub(crate) struct Session {
     identity: Identity,
     console: Option<OwnedFd>,
     network: Option<Making>,
+    moved: Option<Moved>,
     listener: Option<Receiver>,
     arena: Vec<u8>,
     script: Script,
@@ -137,6 +139,7 @@ impl Session {
             pidfd,
             console: None,
             network: setting.network,
+            moved: None,
             listener: setting.listener,
             arena,
             script,
@@ -305,6 +308,9 @@ impl Session {
     pub(crate) fn finish(mut self) -> Result<(Identity, OwnedFd)> {
         let pidfd = self.pidfd.try_clone().map_err(|e| Error::os("duplicate a process descriptor", e))?;
         self.alive = false;
+        if let Some(moved) = self.moved.take() {
+            moved.stay();
+        }
         Ok((self.identity.clone(), pidfd))
     }
 
@@ -313,9 +319,10 @@ impl Session {
     }
 
     /// Everything that the child waits for, then `Go`.
-    fn go(&self, lent: &mut Lent) -> Result<()> {
+    fn go(&mut self, lent: &mut Lent) -> Result<()> {
         lent.reach(&self.script, &self.arena, self.pidfd.as_fd())?;
         self.answer_planned(lent)?;
+        self.moved = Moved::all(&self.script.devices, self.pidfd.as_fd())?;
         let network = self.network.as_ref().map(Making::file).transpose()?;
         for mut fds in lent.parcels()? {
             fds.extend(network.iter().map(AsFd::as_fd));

@@ -6,7 +6,7 @@ use super::hooks::{self, StateText};
 use super::lsm::{self, Labels};
 use super::namespaces;
 use super::process::{self, Filter, Gate};
-use super::script::{Maps, Script};
+use super::script::{Maps, NetDevice, Planned, Script};
 use super::{devices, mounts, seccomp, sources};
 use crate::cgroup::devices::{Kind as CgroupDeviceKind, Node as CgroupNode};
 use crate::cgroup::{CgroupPlan, DevicesPlan};
@@ -81,6 +81,13 @@ pub(crate) fn plan(
         .with_code("rootless-needs-user-namespace")
         .with_hint("make the bundle with `spec --rootless`, or run as root"));
     }
+    if facts.rootless() && valid.spec.linux.as_ref().is_some_and(|l| !l.net_devices.is_empty()) {
+        let text = "move network devices: only who administers the machine may do that";
+        return Err(Error::new(ErrorKind::Unsupported, text)
+            .at("/linux/netDevices")
+            .in_phase(Phase::Plan)
+            .with_code("network-device"));
+    }
     let wanted_devices = plan_devices(&valid, facts, user_namespace);
     let cgroup = plan_cgroup(id, &valid, facts, &wanted_devices, choices)?;
     let filter = match (&valid.seccomp, valid.spec.linux.as_ref().and_then(|l| l.seccomp.as_ref())) {
@@ -129,6 +136,7 @@ pub(crate) fn plan(
         nice_from_outside: process::nice_from_outside(user_namespace, facts.capabilities),
         answers_from_outside: user_namespace
             || valid.namespaces.joined(NamespaceKind::Pid).is_some()
+            || !around.devices.is_empty()
             || valid.namespaces.contains(NamespaceKind::Time),
     };
     process::plan_answers(&mut script, &wanted);
@@ -366,6 +374,7 @@ fn namespace_surroundings(
         maps: new_user.then(|| Maps::new(uids, gids)),
         deny_setgroups,
         root_is_mapped: !new_user || uids.iter().any(|m| m.container_id.get() == 0),
+        devices: net_devices(valid),
         time_offsets: (!valid.time_offsets.is_empty()).then(|| {
             let line = |o: &crate::validate::ClockOffset| {
                 let clock = match o.clock {
@@ -382,6 +391,19 @@ fn namespace_surroundings(
         cgroup_joins: joins,
         keep_keyring: choices.no_new_keyring,
     }
+}
+
+fn net_devices(valid: &ValidSpec) -> Vec<Planned<NetDevice>> {
+    let Some(linux) = &valid.spec.linux else { return Vec::new() };
+    let joined = valid.namespaces.joined(NamespaceKind::Network).map(Path::to_path_buf);
+    let plan = |(name, device): (&String, &crate::spec::NetDevice)| {
+        let mut pointer = String::from("/linux/netDevices");
+        crate::spec::push_token(&mut pointer, name);
+        let inside = device.name.clone().filter(|new| !new.is_empty()).unwrap_or_else(|| name.clone());
+        let what = NetDevice { name: name.clone(), inside, joined: joined.clone() };
+        Planned { pointer: pointer.into(), phase: Phase::Namespaces, what }
+    };
+    linux.net_devices.iter().map(plan).collect()
 }
 
 /// What masks are made of: clones of the host's null device and of one empty directory.

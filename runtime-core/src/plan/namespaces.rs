@@ -15,7 +15,7 @@
 //! Must not: open anything. Tests: golden plans; `tests` package, namespaces.
 
 use super::lsm::Labels;
-use super::script::{Answer, Maps, Open, Script};
+use super::script::{Answer, Maps, NetDevice, Open, Planned, Script};
 use crate::error::{Phase, Result};
 use crate::validate::{Namespace, NamespaceKind, Namespaces};
 use coracle_init::program::{Slot, Step};
@@ -45,6 +45,8 @@ pub(crate) struct Surroundings {
     pub(crate) deny_setgroups: bool,
     /// Whether id 0 exists in the user namespace that is entered.
     pub(crate) root_is_mapped: bool,
+    /// Network devices of the host.
+    pub(crate) devices: Vec<Planned<NetDevice>>,
     /// Lines of `timens_offsets`.
     pub(crate) time_offsets: Option<String>,
     /// Version 1 cgroup files that init writes itself to: one slot each, filled by the launch.
@@ -115,8 +117,9 @@ pub(crate) fn plan(
     if let Some(lines) = &around.time_offsets {
         script.answer("/linux/timeOffsets", phase, Answer::TimeOffsets { lines: lines.clone() });
     }
+    script.devices.clone_from(&around.devices);
     let (first, count) = sources(script)?;
-    let optional = script.answers.is_empty();
+    let optional = script.answers.is_empty() && script.devices.is_empty();
     if count > 0 || !optional {
         script.step("", phase, Step::Born { first, count, optional });
     }

@@ -82,6 +82,17 @@ pub(crate) enum Answer {
     IoPriority(IoClass),
 }
 
+/// A network device of the host for the container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NetDevice {
+    /// Its name on the host.
+    pub(crate) name: String,
+    /// Its name inside; the kernel fills in a number for `%d`.
+    pub(crate) inside: String,
+    /// The network namespace that is joined; none: it is new.
+    pub(crate) joined: Option<PathBuf>,
+}
+
 /// Everything for one clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Script {
@@ -93,6 +104,8 @@ pub(crate) struct Script {
     pub(crate) opens: Vec<Planned<Open>>,
     /// What the parent does between `Born` and `Go`; with none of these the child does not wait.
     pub(crate) answers: Vec<Planned<Answer>>,
+    /// Network devices that the parent moves, between `Born` and `Go` too.
+    pub(crate) devices: Vec<Planned<NetDevice>>,
     /// What the parent does while the child works; done before the child may pass the gate.
     pub(crate) beside: Vec<Planned<Answer>>,
     /// What the parent does to a child that waits at the gate, before it is told to go on.
@@ -120,6 +133,7 @@ impl Script {
             into_cgroup: false,
             opens: Vec::new(),
             answers: Vec::new(),
+            devices: Vec::new(),
             beside: Vec::new(),
             late: Vec::new(),
             steps: Vec::with_capacity(128),

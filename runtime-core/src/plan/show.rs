@@ -23,6 +23,12 @@ pub(crate) fn script(out: &mut dyn Write, script: &Script) -> fmt::Result {
     for answer in &script.answers {
         line(out, "answer", answer, |out| show_answer(out, &answer.what))?;
     }
+    for device in &script.devices {
+        line(out, "answer", device, |out| {
+            let joined = device.what.joined.as_ref().map_or(String::new(), |path| format!(" to {path:?}"));
+            write!(out, "move device {:?} as {:?}{joined}", device.what.name, device.what.inside)
+        })?;
+    }
     for answer in &script.beside {
         line(out, "beside", answer, |out| show_answer(out, &answer.what))?;
     }

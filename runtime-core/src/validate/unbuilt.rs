@@ -12,7 +12,6 @@ use super::report::{Place, Report, UNBUILT};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Feature {
     IntelRdt,
-    NetDevices,
     JoinedMountNamespace,
     /// No document asks for it; the caller chooses the driver.
     SystemdCgroups,
@@ -23,7 +22,6 @@ pub(crate) enum Feature {
 /// The features that are not built, and what is said about each.
 const ENTRIES: &[(Feature, &str)] = &[
     (Feature::IntelRdt, "classes of cache and memory bandwidth"),
-    (Feature::NetDevices, "moving network devices"),
     (Feature::JoinedMountNamespace, "joining a mount namespace"),
     (Feature::SystemdCgroups, "control groups by systemd"),
     (Feature::Checkpoint, "checkpoints"),
@@ -47,7 +45,6 @@ pub(super) fn container(parts: &Parts, at: &Place<'_>, report: &mut Report) {
     let Some(linux) = &parts.spec.linux else { return };
     for (feature, asked, key) in [
         (Feature::IntelRdt, linux.intel_rdt.is_some(), "intelRdt"),
-        (Feature::NetDevices, !linux.net_devices.is_empty(), "netDevices"),
     ] {
         refuse(feature, asked, &at.key(key), report);
     }

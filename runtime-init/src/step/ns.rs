@@ -189,6 +189,20 @@ pub(crate) fn sysctl(w: &Walk<'_>, proc: Slot, path: Str, value: Str) -> Result<
     write_once(file.raw(), w.program.str(value)?, 2).say(name)
 }
 
+/// See [`Step::LendNetwork`](crate::program::Step::LendNetwork).
+pub(crate) fn lend_network(w: &Walk<'_>, socket: Slot, namespace: Slot) -> Result<(), Fail> {
+    use rustix::fs::{OFlags, ResolveFlags};
+    let route = sys::route_socket().at(0, Call::Socket)?;
+    let path = c"/proc/thread-self/ns/net";
+    let file =
+        sys::open(None, path, OFlags::RDONLY, Mode::empty(), ResolveFlags::empty()).at(1, Call::Open)?;
+    for (slot, fd) in [(socket, route), (namespace, file)] {
+        let message = Message { part: slot.0.into(), ..Message::plain(Kind::Tree) };
+        report::send_fd(w.report, &message, fd.raw()).at(2, Call::Sendmsg)?;
+    }
+    Ok(())
+}
+
 /// Brings the interface `lo` of the calling thread's network namespace up; for a parent that makes that namespace itself.
 ///
 /// # Errors

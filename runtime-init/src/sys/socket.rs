@@ -11,6 +11,12 @@ pub(crate) fn unix_socket() -> Result<Fd, Errno> {
     Fd::answered(plain(libc::SYS_socket, [fd_arg(libc::AF_UNIX), kind, 0, 0, 0, 0]))
 }
 
+/// socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE) in the network namespace of this thread.
+pub(crate) fn route_socket() -> Result<Fd, Errno> {
+    let kind = fd_arg(libc::SOCK_RAW | libc::SOCK_CLOEXEC);
+    Fd::answered(plain(libc::SYS_socket, [fd_arg(libc::AF_NETLINK), kind, 0, 0, 0, 0]))
+}
+
 /// Words of a control buffer: header and 253 descriptors.
 const CONTROL: usize = 129;
 const SCM_HEADER: usize = 16;

@@ -182,7 +182,6 @@ fn what_is_not_built_is_refused_where_it_is_asked_for() {
     use unbuilt::Feature;
     for (feature, place, value, pointer) in [
         (Feature::IntelRdt, "/linux/intelRdt", json!({}), "/linux/intelRdt"),
-        (Feature::NetDevices, "/linux/netDevices", json!({"eth0": {}}), "/linux/netDevices"),
         (
             Feature::JoinedMountNamespace,
             "/linux/namespaces/0",
