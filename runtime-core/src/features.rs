@@ -81,10 +81,6 @@ fn seccomp() -> SeccompFeature {
     }
 }
 
-fn switch(feature: Feature) -> Switch {
-    Switch { enabled: Some(is_built(feature)) }
-}
-
 fn texts<'a>(words: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     words.into_iter().map(str::to_owned).collect()
 }

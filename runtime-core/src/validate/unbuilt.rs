@@ -43,11 +43,7 @@ fn refuse(feature: Feature, asked: bool, at: &Place<'_>, report: &mut Report) {
 pub(super) fn container(parts: &Parts, at: &Place<'_>, report: &mut Report) {
     let at = at.key("linux");
     let Some(linux) = &parts.spec.linux else { return };
-    for (feature, asked, key) in [
-        (Feature::IntelRdt, linux.intel_rdt.is_some(), "intelRdt"),
-    ] {
-        refuse(feature, asked, &at.key(key), report);
-    }
+    refuse(Feature::IntelRdt, linux.intel_rdt.is_some(), &at.key("intelRdt"), report);
     let namespaces = at.key("namespaces");
     for (kind, namespace, index) in parts.namespaces.iter() {
         let asked = kind == NamespaceKind::Mount && matches!(namespace, Namespace::Join(_));
