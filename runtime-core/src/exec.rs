@@ -2,12 +2,13 @@
 //!
 //! Must not: read the bundle, or anything inside the container. Tests: `tests` package, lifecycle and hostile; `tests/embed`.
 
+use crate::cgroup::Cgroup;
 use crate::container::{Container, namespace_kind, not_running};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::launch::create::each_join;
 use crate::launch::listener::Receiver;
 use crate::launch::session::{Session, Setting};
-use crate::plan::exec::{self, Choices};
+use crate::plan::exec::{self, Choices, Entry};
 use crate::plan::lsm;
 use crate::process::{self, ExitStatus};
 use crate::runtime::ContainerRecord;
@@ -15,6 +16,7 @@ use crate::spec;
 use crate::state::Status;
 use crate::stdio::{Io, Stdio};
 use crate::validate::{MemoryPlacement, NamespaceKind, validate_process, violations_error};
+use coracle_init::program::Slot;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -104,9 +106,7 @@ impl<'c> Exec<'c> {
         let mut streams = self.stdio.open()?;
         let mut slots = streams.take(plan.streams);
         slots.extend(each_join(&plan.joins, joins)?);
-        if let Some((slot, cgroup)) = plan.enter.zip(cgroup) {
-            slots.extend(cgroup.entry()?.map(|file| (slot, file)));
-        }
+        slots.extend(entry(plan.entry, cgroup)?);
         let setting = Setting {
             cgroup,
             init: Some(init),
@@ -172,6 +172,20 @@ impl<'c> Exec<'c> {
             memory,
             personality: record.personality,
         })
+    }
+}
+
+/// The descriptor by which the process gets into the version 2 cgroup, when it is not born there.
+fn entry(entry: Entry, cgroup: Option<&Cgroup>) -> Result<Option<(Slot, OwnedFd)>> {
+    let Some(cgroup) = cgroup else { return Ok(None) };
+    match entry {
+        Entry::None | Entry::Born => Ok(None),
+        Entry::Written(slot) => Ok(cgroup.entry()?.map(|file| (slot, file))),
+        Entry::Second(slot) => {
+            let copy = cgroup.into_cgroup_fd().map(|dir| dir.try_clone_to_owned()).transpose();
+            let copy = copy.map_err(|e| Error::os("duplicate the cgroup's descriptor", e))?;
+            Ok(copy.map(|dir| (slot, dir)))
+        }
     }
 }
 

@@ -17,6 +17,7 @@ cases![
     in_other_states,
     detached,
     many_at_once,
+    with_room_for_one_process,
     does_not_leak,
 ];
 
@@ -310,5 +311,24 @@ fn does_not_leak(t: &T) {
     let call = container.call("exec").launched(["--keyring", "callers", "--key", "canary=secret"]);
     let done = call.then(["/payload", "do", r#"["find-key", "canary"]"#]).done().expect(0);
     assert!(done.json()[0].get("errno").is_some(), "the caller's key is not found: {done}");
+    container.end();
+}
+
+fn with_room_for_one_process(t: &T) {
+    t.needs(&[Need::Controller("pids")]);
+    t.differs("crun", "crun 1.8 counts its own processes");
+    t.differs("runc", "runc counts its own processes");
+    let mut bundle = Bundle::new(t, &["ready"]);
+    bundle.set("/linux/resources/pids", json!({"limit": 2}));
+    let container = Container::new(t, &mut bundle);
+    container.ready();
+    for _ in 0..5 {
+        let seen = container.exec(&["/payload", "report"]).expect(0).json();
+        let first = fs::read_to_string(format!("/proc/{}/cgroup", container.pid())).unwrap();
+        assert_eq!(seen["cgroup"].as_array().unwrap().len(), first.lines().count());
+    }
+    // And it counts: its own child is one too many.
+    let done = container.exec(&["/payload", "do", &json!(["exec-works", "/payload"]).to_string()]).expect(0);
+    assert!(is_error(&done.json()[0], "EAGAIN"), "{done}");
     container.end();
 }

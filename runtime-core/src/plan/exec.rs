@@ -2,6 +2,10 @@
 //!
 //! Trusted is only what was opened outside: the recorded init's pidfd, the recorded filter, the cgroup by its recorded identity.
 //!
+//! The cgroup, and why then: a process counts in it until it is reaped, and pids.limit may leave room for one. With a second clone that one is
+//! the second process; it enters before the cgroup namespace is joined, for from inside of that the first process's own cgroup does not
+//! exist. Below a user namespace the second process has no right to enter: there the first one does, and both count for a moment.
+//!
 //! Must not: touch the machine, read the bundle. Tests: golden plans; `tests` package, lifecycle and hostile.
 
 use super::lsm::Labels;
@@ -50,13 +54,26 @@ pub(crate) struct Choices {
     pub(crate) no_new_keyring: bool,
 }
 
+/// How a process gets into a version 2 cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// There is none.
+    None,
+    /// It is born there.
+    Born,
+    /// The second clone is born there, by the directory in this slot.
+    Second(Slot),
+    /// It writes itself to the file in this slot.
+    Written(Slot),
+}
+
 /// Everything for one exec.
 #[derive(Clone, Debug)]
 pub(crate) struct ExecPlan {
     pub(crate) script: Script,
     pub(crate) joins: Vec<Slot>,
-    /// Slot of the version 2 file that the process writes itself to, when the clone does not put it there.
-    pub(crate) enter: Option<Slot>,
+    /// How it gets into the version 2 cgroup.
+    pub(crate) entry: Entry,
     pub(crate) streams: Option<[Slot; 3]>,
     pub(crate) preserve: u32,
     /// The process waits for the parent before it executes its program.
@@ -78,14 +95,17 @@ pub(crate) fn plan(
     let mut script = Script::new();
     let own = |kind| container.namespaces.contains(&kind);
     let user_namespace = own(NamespaceKind::User);
-    // Whoever is born in the cgroup has no time before it.
-    let enter = match valid.affinity_initial.as_ref().filter(|_| container.into_cgroup) {
-        Some(_) => Some(script.slot()?),
-        None => None,
-    };
-    script.into_cgroup = container.into_cgroup && enter.is_none();
-    let joins = (0..container.joins).map(|_| script.slot()).collect::<Result<Vec<_>>>()?;
     let second = own(NamespaceKind::Pid) || own(NamespaceKind::Time);
+    let late = second && !user_namespace;
+    let entry = match (container.into_cgroup, late, &valid.affinity_initial) {
+        (false, ..) => Entry::None,
+        (true, true, _) => Entry::Second(script.slot()?),
+        // Whoever is born in the cgroup has no time before it.
+        (true, false, Some(_)) => Entry::Written(script.slot()?),
+        (true, false, None) => Entry::Born,
+    };
+    script.into_cgroup = entry == Entry::Born;
+    let joins = (0..container.joins).map(|_| script.slot()).collect::<Result<Vec<_>>>()?;
     let mut wanted = process::Wanted {
         labels: Labels::of(valid, "", modules, &mut script)?,
         process: valid,
@@ -118,25 +138,51 @@ pub(crate) fn plan(
         let mask = script.arena.raw(&cpus.mask())?;
         script.step("/execCPUAffinity/initial", Phase::Process, Step::CpuAffinity { mask });
     }
-    for fd in joins.iter().chain(&enter) {
-        script.step("", Phase::Cgroup, Step::JoinCgroup { fd: *fd });
-        script.step("", Phase::Cgroup, Step::Close { fd: *fd });
+    let written = match entry {
+        Entry::Written(slot) => Some(slot),
+        _ => None,
+    };
+    if !late {
+        enter_cgroups(&mut script, joins.iter().chain(&written));
     }
     let flags = container.namespaces.iter().fold(0, |flags, kind| flags | kind.clone_flag());
-    if flags != 0 {
-        let nstype = i32::try_from(flags)
-            .map_err(|_| Error::new(ErrorKind::State, "the record names an unknown namespace"))?;
-        let fd = script.open("", phase, |slot| Open::InitNamespace { nstype, slot })?;
-        script.step("", phase, Step::JoinNamespace { fd, nstype });
-        script.step("", phase, Step::Close { fd });
+    let nstype = |flags: u64| {
+        i32::try_from(flags)
+            .map_err(|_| Error::new(ErrorKind::State, "the record names an unknown namespace"))
+    };
+    let apart = if late { flags & NamespaceKind::Cgroup.clone_flag() } else { 0 };
+    let init = match nstype(flags)? {
+        0 => None,
+        nstype => Some(script.open("", phase, |slot| Open::InitNamespace { nstype, slot })?),
+    };
+    let now = nstype(flags & !apart)?;
+    if let Some(fd) = init.filter(|_| now != 0) {
+        script.step("", phase, Step::JoinNamespace { fd, nstype: now });
     }
     if user_namespace && container.root_is_mapped {
         script.step("", phase, Step::NamespaceRoot { groups: !container.groups_denied });
         script.step("", phase, Step::NonDumpable);
     }
     if second {
-        script.step("", phase, Step::SecondClone { flags: 0, cgroup: Slot::NONE });
+        let cgroup = match entry {
+            Entry::Second(slot) => slot,
+            _ => Slot::NONE,
+        };
+        script.step("", phase, Step::SecondClone { flags: 0, cgroup });
         script.step("", phase, Step::NonDumpable);
+        if cgroup != Slot::NONE {
+            script.step("", Phase::Cgroup, Step::Close { fd: cgroup });
+        }
+        if late {
+            enter_cgroups(&mut script, &joins);
+        }
+    }
+    if let Some(fd) = init {
+        let nstype = nstype(apart)?;
+        if nstype != 0 {
+            script.step("", phase, Step::JoinNamespace { fd, nstype });
+        }
+        script.step("", phase, Step::Close { fd });
     }
     super::namespaces::settle(&mut script, choices.no_new_keyring, &wanted.labels)?;
     let streams = plan_streams(&mut script, valid, choices)?;
@@ -150,12 +196,19 @@ pub(crate) fn plan(
     Ok(ExecPlan {
         script,
         joins,
-        enter,
+        entry,
         streams,
         preserve: choices.preserve,
         held: wanted.waits_for().is_some(),
         program,
     })
+}
+
+fn enter_cgroups<'s>(script: &mut Script, files: impl IntoIterator<Item = &'s Slot>) {
+    for fd in files {
+        script.step("", Phase::Cgroup, Step::JoinCgroup { fd: *fd });
+        script.step("", Phase::Cgroup, Step::Close { fd: *fd });
+    }
 }
 
 /// Where the container's filter is loaded for this process, which may have other things to do under it than the container's first had.
@@ -245,20 +298,51 @@ mod tests {
 
     #[test]
     fn the_first_processors_are_set_before_the_cgroup_is_entered() {
-        let plain = planned("", &container());
-        assert_eq!(plain.matches("CpuAffinity").count(), 1, "{plain}");
-        assert!(plain.contains("into the cgroup") && !plain.contains("JoinCgroup"), "{plain}");
+        let affinity = r#","execCPUAffinity":{"initial":"0-2,7","final":"1"}"#;
         for (joins, into_cgroup) in [(0, true), (2, false), (2, true)] {
-            let around = Container { joins, into_cgroup, ..container() };
-            let plan = planned(r#","execCPUAffinity":{"initial":"0-2,7","final":"1"}"#, &around);
-            let initial = lines(&plan, "init    CpuAffinity mask=0,1,2,7  # /execCPUAffinity/initial");
-            let last = lines(&plan, "init    CpuAffinity mask=1  # /execCPUAffinity/final");
-            let enter = lines(&plan, "init    JoinCgroup");
-            assert_eq!(enter.len(), joins + usize::from(into_cgroup), "{plan}");
-            assert!(!plan.contains("into the cgroup"), "nobody is born there: {plan}");
-            assert_eq!((initial.len(), last.len()), (1, 1), "{plan}");
-            assert!(enter.iter().all(|n| initial[0] < *n && *n < last[0]), "{plan}");
+            for namespaces in
+                [vec![], vec![NamespaceKind::Pid], vec![NamespaceKind::Pid, NamespaceKind::User]]
+            {
+                let late = namespaces.len() == 1;
+                let around = Container { joins, into_cgroup, namespaces, ..container() };
+                let plan = planned(affinity, &around);
+                let initial = lines(&plan, "init    CpuAffinity mask=0,1,2,7  # /execCPUAffinity/initial");
+                let last = lines(&plan, "init    CpuAffinity mask=1  # /execCPUAffinity/final");
+                let mut enter = lines(&plan, "init    JoinCgroup");
+                assert_eq!(enter.len(), joins + usize::from(into_cgroup && !late), "{plan}");
+                if late && into_cgroup {
+                    enter.extend(lines(&plan, "init    SecondClone cgroup=$0"));
+                }
+                assert!(
+                    !enter.is_empty() && !plan.contains("into the cgroup"),
+                    "nobody is born there: {plan}"
+                );
+                assert_eq!((initial.len(), last.len()), (1, 1), "{plan}");
+                assert!(enter.iter().all(|n| initial[0] < *n && *n < last[0]), "{plan}");
+            }
         }
+    }
+
+    #[test]
+    fn one_process_enters_the_cgroup_and_from_outside_its_namespace() {
+        use NamespaceKind::{Cgroup, Mount, Pid, User};
+        let plain = planned("", &Container { namespaces: vec![Mount, Cgroup], ..container() });
+        assert!(
+            plain.contains("into the cgroup") && plain.contains("JoinNamespace fd=$0 nstype=mount,cgroup")
+        );
+        let late = planned("", &Container { namespaces: vec![Mount, Pid, Cgroup], joins: 1, ..container() });
+        assert!(!late.contains("into the cgroup"), "{late}");
+        let order = [
+            "init    JoinNamespace fd=$2 nstype=pid,mount",
+            "init    SecondClone cgroup=$0",
+            "init    JoinCgroup fd=$1",
+            "init    JoinNamespace fd=$2 nstype=cgroup",
+        ];
+        let found: Vec<usize> = order.iter().flat_map(|start| lines(&late, start)).collect();
+        assert!(found.len() == 4 && found.is_sorted(), "{found:?} {late}");
+        let below = planned("", &Container { namespaces: vec![User, Pid, Cgroup], joins: 1, ..container() });
+        assert!(below.contains("into the cgroup"), "{below}");
+        assert!(lines(&below, "init    JoinCgroup")[0] < lines(&below, "init    SecondClone")[0], "{below}");
     }
 
     #[test]
