@@ -470,8 +470,12 @@ impl Container {
     }
 
     fn remove_cgroup(&self) -> Result<()> {
-        match self.cgroup()? {
-            Some(cgroup) => cgroup.remove().map_err(Error::from),
+        if let Some(cgroup) = self.cgroup()? {
+            cgroup.remove()?;
+        }
+        // What only an intent knows of may be there without being opened: it has not been said yet whose it is.
+        match self.record.cgroup.as_ref().filter(|record| record.mark().is_some()) {
+            Some(intent) => intent.remove().map_err(Error::from),
             None => Ok(()),
         }
     }

@@ -3,7 +3,8 @@
 //! Must not: read the bundle, or anything inside the container. Tests: `tests` package, lifecycle and hostile; `tests/embed`.
 
 use crate::cgroup::Cgroup;
-use crate::container::{Container, namespace_kind, not_running};
+use crate::cgroup::place::Below;
+use crate::container::{Container, namespace_kind, no_cgroup, not_running};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::launch::create::each_join;
 use crate::launch::listener::Receiver;
@@ -29,6 +30,7 @@ pub struct Exec<'c> {
     stdio: Stdio,
     choices: Choices,
     ignore_paused: bool,
+    places: Vec<Below>,
 }
 
 /// A further process that was started. Dropping it neither kills nor reaps.
@@ -41,7 +43,14 @@ pub struct ExecProcess {
 
 impl<'c> Exec<'c> {
     pub(crate) fn new(container: &'c Container, process: spec::Process) -> Self {
-        Self { container, process, stdio: Stdio::Inherit, choices: Choices::default(), ignore_paused: false }
+        Self {
+            container,
+            process,
+            stdio: Stdio::Inherit,
+            choices: Choices::default(),
+            ignore_paused: false,
+            places: Vec::new(),
+        }
     }
 
     /// Where the standard streams come from. Default: the caller's.
@@ -60,6 +69,18 @@ impl<'c> Exec<'c> {
     /// Starts it in a paused container, where it waits until that is resumed.
     pub fn ignore_paused(mut self, ignore: bool) -> Self {
         self.ignore_paused = ignore;
+        self
+    }
+
+    /// Puts it into a cgroup below the container's, which has to be there: in the hierarchies of these controllers, or in all of them
+    /// when none is named. May be called once for each controller of version 1.
+    pub fn cgroup<C: Into<String>>(
+        mut self,
+        controllers: impl IntoIterator<Item = C>,
+        path: impl Into<String>,
+    ) -> Self {
+        let controllers = controllers.into_iter().map(Into::into).collect();
+        self.places.push(Below { controllers, path: path.into() });
         self
     }
 
@@ -97,7 +118,9 @@ impl<'c> Exec<'c> {
         }
         let init = Container::init_fd(&seen)?;
         let capabilities = container.runtime().capabilities()?;
-        let cgroup = container.cgroup()?;
+        let own = container.cgroup()?;
+        let below = self.below(own)?;
+        let cgroup = below.as_ref().or(own);
         let joins = cgroup.map_or(Ok(Vec::new()), |c| c.joins())?;
         let target = self.target(cgroup.is_some_and(|c| c.into_cgroup_fd().is_some()), joins.len())?;
         let modules = container.runtime().security_modules(lsm::asks(&valid))?;
@@ -109,6 +132,10 @@ impl<'c> Exec<'c> {
         slots.extend(entry(plan.entry, cgroup)?);
         let setting = Setting {
             cgroup,
+            beside: cgroup
+                .filter(|_| below.is_none())
+                .zip(container.record().init.as_ref().map(|init| init.pid)),
+            stands_still: self.ignore_paused,
             init: Some(init),
             slots,
             preserve: plan.preserve,
@@ -130,6 +157,17 @@ impl<'c> Exec<'c> {
         streams.deliver(session.take_console())?;
         let (identity, pidfd) = session.finish()?;
         Ok(ExecProcess { pidfd, pid: identity.pid, io: streams.io })
+    }
+
+    fn below(&self, own: Option<&Cgroup>) -> Result<Option<Cgroup>> {
+        if self.places.is_empty() {
+            return Ok(None);
+        }
+        let below = own.ok_or_else(no_cgroup)?.below(&self.places)?;
+        if !self.ignore_paused && below.stands_still()? {
+            return Err(crate::launch::session::frozen());
+        }
+        Ok(Some(below))
     }
 
     /// What the record says of the container that the process goes into.

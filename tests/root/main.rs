@@ -24,6 +24,7 @@ mod mounts;
 mod namespaces;
 mod netdevices;
 mod notify;
+mod places;
 mod process;
 mod scheduling;
 mod seccomp;
@@ -42,6 +43,7 @@ fn main() -> std::process::ExitCode {
         namespaces::CASES,
         netdevices::CASES,
         cgroups::CASES,
+        places::CASES,
         update::CASES,
         events::CASES,
         seccomp::CASES,

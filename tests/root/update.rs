@@ -155,14 +155,14 @@ fn all_or_nothing(t: &T) {
 }
 
 const ALLOW: &str = r#"{"devices": [{"allow": false, "access": "rwm"},
-    {"allow": true, "type": "c", "major": 1, "minor": 1, "access": "rw"}]}"#;
+    {"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw"}]}"#;
 const DENY: &str =
     r#"{"devices": [{"allow": false, "access": "rwm"}, {"allow": false, "type": "c", "access": "r"}]}"#;
 const NOTHING: &str = r#"{"devices": [{"allow": false, "access": "rwm"}]}"#;
 
-/// Whether the container may open memory, by its device number.
+/// Whether the container may open the device of fuse, by its number. It need not be there.
 fn may_open(container: &Container<'_>) -> bool {
-    let got = container.tries(&[json!(["open", "/tmp/mem", "r"])]);
+    let got = container.tries(&[json!(["open", "/tmp/fuse", "r"])]);
     !is_error(&got[0], "EPERM")
 }
 
@@ -171,11 +171,10 @@ fn devices(t: &T) {
     t.differs("runc", "update leaves the devices as they are");
     t.differs("crun", "the rules are added to those before");
     let mut bundle = Bundle::new(t, &["ready"]);
-    // Reading it is refused by the kernel too without this one.
     bundle.set("/linux/resources/devices", json!([{"allow": false, "access": "rwm"}]));
     let container = Container::new(t, &mut bundle);
     container.ready();
-    container.tries(&[json!(["mknod", "/tmp/mem", "c", 1, 1])]);
+    container.tries(&[json!(["mknod", "/tmp/fuse", "c", 10, 229])]);
     let path = t.dir().join("resources.json");
     let update = |document: &str| {
         fs::write(&path, document).unwrap();
@@ -205,7 +204,7 @@ fn devices_of_a_paused_container(t: &T) {
     let mut bundle = Bundle::new(t, &["ready"]);
     let container = Container::new(t, &mut bundle);
     container.ready();
-    container.tries(&[json!(["mknod", "/tmp/mem", "c", 1, 1])]);
+    container.tries(&[json!(["mknod", "/tmp/fuse", "c", 10, 229])]);
     container.call("pause").ok();
     let path = t.dir().join("resources.json");
     fs::write(&path, ALLOW).unwrap();

@@ -1,13 +1,13 @@
 //! `coracle exec`.
 
-use coracle::{Error, ErrorKind, ExecProcess, ExitStatus, Stdio};
+use coracle::{Error, Exec, ExecProcess, ExitStatus, Stdio};
 
 use super::container;
 use super::launch::{detached_stdio, refuse_console_socket, tell};
 use super::process::process;
 use super::run::exit_code;
 use crate::Globals;
-use crate::args::{Given, flags};
+use crate::args::{Given, flags, usage};
 use crate::foreground::{self, Signals};
 use crate::relay::Relay;
 use crate::tty::Host;
@@ -39,13 +39,7 @@ pub fn run(globals: &Globals, given: &Given<'_>) -> Result<u8, Error> {
         .stdio(stdio)
         .preserve_fds(given.number(&flags::PRESERVE_FDS).unwrap_or_default())
         .ignore_paused(given.on(&flags::IGNORE_PAUSED));
-    if given.raw(&flags::CGROUP).is_some() {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            "exec into a control group below the container's is not built yet",
-        )
-        .with_code("exec-cgroup"));
-    }
+    let exec = given.list(&flags::CGROUP).try_fold(exec, |exec, text| place(exec, text))?;
     if detach {
         return announce(given, exec.spawn()?).map(|_| 0);
     }
@@ -61,6 +55,17 @@ pub fn run(globals: &Globals, given: &Given<'_>) -> Result<u8, Error> {
         _ => None,
     };
     exit_code(stay(globals, &child, relay, &signals)?)
+}
+
+/// `[CTRL,...:]PATH`.
+fn place<'c>(exec: Exec<'c>, text: &str) -> Result<Exec<'c>, Error> {
+    let Some((controllers, path)) = text.split_once(':') else {
+        return Ok(exec.cgroup([""; 0], text));
+    };
+    if controllers.split(',').any(str::is_empty) {
+        return Err(usage(format!("invalid value {text:?} for flag -cgroup: a controller's name is empty")));
+    }
+    Ok(exec.cgroup(controllers.split(','), path))
 }
 
 /// A program that the caller could not learn about is killed.

@@ -9,9 +9,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, ResolveFlags, fstat, fstatfs, mkdirat, openat, openat2, statat, unlinkat,
+    AtFlags, CWD, Mode, OFlags, ResolveFlags, XattrFlags, chownat, fgetxattr, fsetxattr, fstat, fstatfs,
+    mkdirat, openat, openat2, statat, unlinkat,
 };
 use rustix::io::Errno;
+use rustix::process::Uid;
 use serde::{Deserialize, Serialize};
 
 use super::error::{CgroupError, Result};
@@ -23,6 +25,8 @@ const BENEATH: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_MAGICLINKS)
     .union(ResolveFlags::NO_XDEV);
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+/// Extended attributes of users are kept in memory, for as long as the directory is there (5.7).
+const MARK: &str = "user.coracle";
 /// openat2 answers EAGAIN when something was renamed meanwhile; cgroup directories rarely are.
 const TRIES: usize = 16;
 
@@ -101,6 +105,29 @@ impl Dir {
     pub(super) fn remove(&self, name: &str) -> Result<()> {
         unlinkat(&self.fd, name, AtFlags::REMOVEDIR)
             .map_err(|errno| CgroupError::call("rmdir", self.path.join(name), errno))
+    }
+
+    /// Leaves a word on the directory. A kernel that keeps none leaves it unmarked, which only means less: see `group`.
+    pub(super) fn mark(&self, mark: &str) -> Result<()> {
+        match fsetxattr(&self.fd, MARK, mark.as_bytes(), XattrFlags::CREATE) {
+            Ok(()) | Err(Errno::OPNOTSUPP) => Ok(()),
+            Err(errno) => Err(CgroupError::call("fsetxattr", &self.path, errno)),
+        }
+    }
+
+    /// Whether this word was left on it.
+    pub(super) fn is_marked(&self, mark: &str) -> bool {
+        let mut found = [0; 64];
+        let length = fgetxattr(&self.fd, MARK, &mut found);
+        length.is_ok_and(|length| found.get(..length) == Some(mark.as_bytes()))
+    }
+
+    /// Gives a file of this directory, or with `.` itself, to a user.
+    pub(super) fn give(&self, name: &str, owner: u32) -> Result<()> {
+        let fd = open_beneath(&self.fd, name, OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW)
+            .map_err(|errno| CgroupError::call("open", self.path.join(name), errno))?;
+        chownat(&fd, "", Some(Uid::from_raw(owner)), None, AtFlags::EMPTY_PATH)
+            .map_err(|errno| CgroupError::call("chown", self.path.join(name), errno))
     }
 
     /// Opens a file of this directory.

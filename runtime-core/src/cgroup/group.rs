@@ -59,6 +59,10 @@ pub struct CgroupRecord {
     members: Vec<MemberRecord>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     device_program: Option<u32>,
+    /// In an intent: the word on the directories that were made, where the configuration named them. Somebody else may make one of that
+    /// name in our place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mark: Option<String>,
 }
 
 /// A container's cgroup, as open directories. None of them: the container has no cgroup of its own.
@@ -84,9 +88,9 @@ impl MemberRecord {
     }
 
     /// Removes the directory if it is ours and still the one meant, and those above that were made for it.
-    fn remove(&self) -> Result<()> {
+    fn remove(&self, mark: Option<&str>) -> Result<()> {
         let mount = Dir::mount(&self.mount, self.version)?;
-        let result = if self.ours { self.remove_below(&mount) } else { Ok(()) };
+        let result = if self.ours { self.remove_below(&mount, mark) } else { Ok(()) };
         remove_made(&mount, &self.made);
         result
     }
@@ -102,11 +106,16 @@ impl MemberRecord {
         Ok(if found.is_none() || other { None } else { Some(above) })
     }
 
-    fn remove_below(&self, mount: &Dir) -> Result<()> {
+    fn remove_below(&self, mount: &Dir, mark: Option<&str>) -> Result<()> {
         let Some(above) = self.find_above(mount)? else { return Ok(()) };
         let name = self.path.name();
         match above.sub(name) {
             Err(error) if error.is_gone() => Ok(()),
+            Ok(dir) if self.identity.is_none() && !self.is_known(&dir, mark) => match above.remove(name) {
+                // Ours and killed between two calls, or somebody else's: empty it is of no use to anybody, and else it is not ours.
+                Err(error) if is_busy(&error) => Ok(()),
+                removed => gone_is((), removed),
+            },
             result => remove_tree(&above, name, &result?, Instant::now() + BUSY),
         }
     }
@@ -121,6 +130,16 @@ impl MemberRecord {
         }
         remove_made(&mount, &self.made);
         Ok(true)
+    }
+
+    /// Whether what has the name is what was meant: by its inode, or in an intent by the word that was left on it.
+    fn is_known(&self, dir: &Dir, mark: Option<&str>) -> bool {
+        match (self.identity, mark) {
+            (Some(identity), _) => dir.identity().is_ok_and(|found| found == identity),
+            (None, Some(mark)) => dir.is_marked(mark),
+            // The runtime's own naming.
+            (None, None) => true,
+        }
     }
 
     /// What is about to be made, as far as it does not exist yet.
@@ -163,6 +182,19 @@ impl Member {
         &self.record.hierarchy
     }
 
+    /// A directory below this one; that it is there and what it is called is all that is known of it.
+    pub(super) fn below(&self, path: &CgroupPath) -> Result<Self> {
+        let dir = self.dir.below(path)?;
+        let record = MemberRecord {
+            path: self.record.path.join(path),
+            identity: Some(dir.identity()?),
+            ours: false,
+            made: Vec::new(),
+            ..self.record.clone()
+        };
+        Ok(Self { record, dir })
+    }
+
     /// The same directory as a plan that asks for `required` controllers.
     pub(super) fn asking_for(&self, top: CgroupPath, required: Vec<String>) -> DirectoryPlan {
         DirectoryPlan {
@@ -178,7 +210,7 @@ impl Member {
     }
 
     /// Opens the recorded directory; none if it is gone or another has its name.
-    fn open(record: &MemberRecord) -> Result<Option<Self>> {
+    fn open(record: &MemberRecord, mark: Option<&str>) -> Result<Option<Self>> {
         let dir = match Dir::mount(&record.mount, record.version).and_then(|mount| mount.below(&record.path))
         {
             Ok(dir) => dir,
@@ -188,8 +220,7 @@ impl Member {
         if !record.ours && record.identity.is_none() {
             return Ok(None);
         }
-        let is_it =
-            record.identity.is_none_or(|identity| dir.identity().is_ok_and(|found| found == identity));
+        let is_it = record.is_known(&dir, mark);
         Ok(is_it.then(|| Self { record: record.clone(), dir }))
     }
 }
@@ -220,6 +251,7 @@ impl Cgroup {
         CgroupRecord {
             members: self.members.iter().map(|member| member.record.clone()).collect(),
             device_program: self.device_program,
+            mark: None,
         }
     }
 
@@ -282,7 +314,7 @@ impl Cgroup {
     /// # Errors
     /// The first directory that could not be removed (EBUSY: it has processes); the others are removed all the same.
     pub fn remove(&self) -> Result<()> {
-        remove_all(self.members.iter().map(|member| &member.record))
+        remove_all(self.members.iter().map(|member| &member.record), None)
     }
 
     /// As [`Cgroup::remove`] when nobody is in it and nothing below; else nothing is done and the answer is `false`. On hosts with version 1
@@ -314,6 +346,14 @@ impl Cgroup {
         })
     }
 
+    pub(super) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter()
+    }
+
+    pub(super) fn of(members: Vec<Member>) -> Self {
+        Self { members, device_program: None }
+    }
+
     pub(super) fn has(&self, hierarchy: &HierarchyKey) -> bool {
         self.members.iter().any(|member| member.record.hierarchy == *hierarchy)
     }
@@ -343,7 +383,13 @@ impl CgroupRecord {
     /// A mount point cannot be opened or a directory cannot be looked at.
     pub fn intent(plan: &CgroupPlan) -> Result<Self> {
         let members = plan.directories.iter().map(MemberRecord::intent).collect::<Result<_>>()?;
-        Ok(Self { members, device_program: None })
+        let mark = plan.directories.iter().any(|one| one.explicit).then(new_mark);
+        Ok(Self { members, device_program: None, mark })
+    }
+
+    /// The word for [`CgroupPlan::make`].
+    pub(crate) fn mark(&self) -> Option<&str> {
+        self.mark.as_deref()
     }
 
     /// [`Cgroup::remove`] without opening it before; also takes away directories above of which the one below was
@@ -352,7 +398,7 @@ impl CgroupRecord {
     /// # Errors
     /// As [`Cgroup::remove`].
     pub fn remove(&self) -> Result<()> {
-        remove_all(self.members.iter())
+        remove_all(self.members.iter(), self.mark.as_deref())
     }
 
     /// Opens the recorded directories. Those that are gone, or whose name now belongs to another directory, are left
@@ -363,7 +409,7 @@ impl CgroupRecord {
     pub fn open(&self) -> Result<Option<Cgroup>> {
         let mut members = Vec::with_capacity(self.members.len());
         for record in &self.members {
-            members.extend(Member::open(record)?);
+            members.extend(Member::open(record, self.mark.as_deref())?);
         }
         if members.is_empty() && !self.members.is_empty() {
             return Ok(None);
@@ -372,11 +418,20 @@ impl CgroupRecord {
     }
 }
 
+/// A word that nobody else leaves: no two calls of one thread see the same moment.
+fn new_mark() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("{}.{}", rustix::thread::gettid().as_raw_nonzero(), now.as_nanos())
+}
+
 /// Removes all, in reverse order; the first error is told after the others had their turn.
-fn remove_all<'a>(records: impl DoubleEndedIterator<Item = &'a MemberRecord>) -> Result<()> {
+fn remove_all<'a>(
+    records: impl DoubleEndedIterator<Item = &'a MemberRecord>,
+    mark: Option<&str>,
+) -> Result<()> {
     let mut first = Ok(());
     for record in records.rev() {
-        let removed = record.remove();
+        let removed = record.remove(mark);
         first = first.and(removed);
     }
     first

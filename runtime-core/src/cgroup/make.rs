@@ -31,7 +31,7 @@ impl CgroupPlan {
     /// The call that failed, with the pointer of the line that asked for it. A directory that exists is an error if it
     /// has processes, is frozen, or was not named by the configuration.
     pub fn make(&self) -> Result<Cgroup> {
-        let mut group = self.make_unguarded()?;
+        let mut group = self.make_unguarded(None)?;
         match self.guard(&mut group) {
             Ok(()) => Ok(group),
             Err(error) => Err(undo(group, error)),
@@ -40,13 +40,13 @@ impl CgroupPlan {
 
     /// The same without a device program, which takes long to load: for a caller who does [`CgroupPlan::guard`] before anything of the
     /// container runs in it. The lists of version 1 are written here, for they forbid everything, the nodes that init makes too, until the
-    /// last line is written.
+    /// last line is written. `mark` is the word by which a directory of a known name is found to be ours until its record is written.
     ///
     /// # Errors
     /// As [`CgroupPlan::make`].
-    pub(crate) fn make_unguarded(&self) -> Result<Cgroup> {
+    pub(crate) fn make_unguarded(&self, mark: Option<&str>) -> Result<Cgroup> {
         let mut group = Cgroup::default();
-        match self.make_into(&mut group) {
+        match self.make_into(&mut group, mark) {
             Ok(()) => Ok(group),
             Err(error) => Err(undo(group, error)),
         }
@@ -63,10 +63,10 @@ impl CgroupPlan {
         }
     }
 
-    fn make_into(&self, group: &mut Cgroup) -> Result<()> {
+    fn make_into(&self, group: &mut Cgroup, mark: Option<&str>) -> Result<()> {
         for one in &self.directories {
             let mut made = Vec::new();
-            let result = make_directory(one, &mut made);
+            let result = make_directory(one, mark.filter(|_| one.explicit), &mut made);
             match result {
                 Ok((dir, ours)) => {
                     let member = Member::new(one, dir, ours, made)?;
@@ -80,6 +80,9 @@ impl CgroupPlan {
             }
         }
         group.set(&self.writes)?;
+        if let Some(owner) = self.owner {
+            group.hand_over(owner)?;
+        }
         match &self.devices {
             DevicesPlan::Lines { hierarchy, lines } => write_lines(group, hierarchy, lines),
             DevicesPlan::Unrestricted | DevicesPlan::NodesBoundIn | DevicesPlan::Program { .. } => Ok(()),
@@ -98,19 +101,24 @@ fn undo(group: Cgroup, error: CgroupError) -> CgroupError {
 
 /// Makes the directory and those above it that are missing; `made` lists the latter from the top. The answer says
 /// whether the directory itself is ours.
-fn make_directory(plan: &DirectoryPlan, made: &mut Vec<Made>) -> Result<(Dir, bool)> {
+fn make_directory(plan: &DirectoryPlan, mark: Option<&str>, made: &mut Vec<Made>) -> Result<(Dir, bool)> {
     let mount = Dir::mount(&plan.mount, plan.version)?;
     let mut tries = 0;
     loop {
         tries += 1;
-        match try_make(&mount, plan, made) {
+        match try_make(&mount, plan, mark, made) {
             Err(error) if error.is_gone() && tries < TRIES => made.clear(),
             result => return result,
         }
     }
 }
 
-fn try_make(mount: &Dir, plan: &DirectoryPlan, made: &mut Vec<Made>) -> Result<(Dir, bool)> {
+fn try_make(
+    mount: &Dir,
+    plan: &DirectoryPlan,
+    mark: Option<&str>,
+    made: &mut Vec<Made>,
+) -> Result<(Dir, bool)> {
     let above = plan.path.parent().unwrap_or_default();
     let parent = match mount.below(&above) {
         Ok(parent) => parent,
@@ -119,13 +127,15 @@ fn try_make(mount: &Dir, plan: &DirectoryPlan, made: &mut Vec<Made>) -> Result<(
     };
     let name = plan.path.name();
     match parent.make(name) {
-        Ok(()) => match parent.sub(name) {
-            Ok(dir) => Ok((dir, true)),
-            Err(error) => {
-                drop(parent.remove(name));
-                Err(error)
+        Ok(()) => {
+            match parent.sub(name).and_then(|dir| mark.map_or(Ok(()), |mark| dir.mark(mark)).map(|()| dir)) {
+                Ok(dir) => Ok((dir, true)),
+                Err(error) => {
+                    drop(parent.remove(name));
+                    Err(error)
+                }
             }
-        },
+        }
         Err(error) if error.is(Errno::EXIST) => {
             let dir = parent.sub(name)?;
             check_unused(plan, &dir)?;
@@ -170,8 +180,14 @@ fn check_unused(plan: &DirectoryPlan, dir: &Dir) -> Result<()> {
 /// What a new directory needs before values can be written to it.
 fn prepare(plan: &DirectoryPlan, dir: &Dir) -> Result<()> {
     match plan.version {
-        Version::V1 if plan.required.iter().any(|one| one == "cpuset") => fill_cpuset(plan, dir),
-        Version::V1 => Ok(()),
+        Version::V1 => {
+            // Its processes could not even be killed. On version 2 they can, and whether one stands still is looked at when it does.
+            if plan.hierarchy.has("freezer") && super::group::is_frozen(dir, plan.version, &plan.hierarchy)? {
+                let note = "a cgroup above it is frozen, and nothing in it would run";
+                return Err(CgroupError::check(dir.path(), note).at(super::path::CGROUPS_PATH));
+            }
+            if plan.required.iter().any(|one| one == "cpuset") { fill_cpuset(plan, dir) } else { Ok(()) }
+        }
         Version::V2 => {
             leave_invalid(plan, dir)?;
             enable(plan, dir)
@@ -304,6 +320,34 @@ pub(super) fn verify_lines(dir: &Dir, lines: &[(String, String)]) -> Result<()> 
 }
 
 impl Cgroup {
+    /// Gives the version 2 directory to `owner`, with the files that the kernel says one needs to make cgroups below it
+    /// (cgroup-v2.rst, "Model of Delegation"). Limits stay with who made it.
+    fn hand_over(&self, owner: u32) -> Result<()> {
+        const LIST: &str = "/sys/kernel/cgroup/delegate";
+        const USUAL: &str = "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n";
+        let Some(member) = self.v2() else { return Ok(()) };
+        let own = rustix::process::geteuid().as_raw();
+        if owner == own {
+            return Ok(());
+        }
+        let list = match std::fs::read_to_string(LIST) {
+            // Since 4.15; what it said then is what the specification says without it.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => USUAL.to_owned(),
+            list => list.map_err(|error| {
+                let errno = error.raw_os_error().unwrap_or(libc::EIO);
+                CgroupError::call("read", LIST, Errno::from_raw_os_error(errno))
+            })?,
+        };
+        member.dir.give(".", owner)?;
+        for file in list.lines() {
+            match member.dir.give(file, owner) {
+                Err(error) if error.is(Errno::NOENT) => {}
+                given => given?,
+            }
+        }
+        Ok(())
+    }
+
     /// Takes the device program off that this library put on the version 2 directory.
     pub(super) fn detach(&mut self) -> Result<()> {
         let Some((id, member)) = self.device_program.zip(self.v2()) else { return Ok(()) };

@@ -19,6 +19,7 @@ mod group;
 pub mod layout;
 mod make;
 pub mod path;
+pub(crate) mod place;
 mod plan;
 pub mod resources;
 mod set;

@@ -24,6 +24,10 @@ pub struct CgroupPlan {
     pub writes: Vec<Write>,
     /// How device rules are enforced.
     pub devices: DevicesPlan,
+    /// The user of the host who may make cgroups below it: the container's own, when it sees its cgroup and may write there
+    /// (config-linux.md, "Cgroup ownership"). None: nobody but who made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<u32>,
 }
 
 /// One directory.
@@ -101,7 +105,7 @@ impl CgroupPlan {
             let planned = |key: &HierarchyKey| directories.iter().any(|one| one.hierarchy == *key);
             devices(layout, &planned, &rules)?
         };
-        Ok(Self { directories, writes, devices })
+        Ok(Self { directories, writes, devices, owner: None })
     }
 }
 
@@ -235,6 +239,9 @@ impl fmt::Display for CgroupPlan {
         }
         for write in &self.writes {
             writeln!(f, "write {write}")?;
+        }
+        if let Some(owner) = self.owner {
+            writeln!(f, "owner {owner}")?;
         }
         match &self.devices {
             DevicesPlan::Unrestricted => writeln!(f, "devices: unrestricted"),

@@ -12,6 +12,8 @@ mod memory;
 pub(crate) mod merge;
 mod misc;
 #[cfg(test)]
+mod table;
+#[cfg(test)]
 mod tests;
 mod unified;
 

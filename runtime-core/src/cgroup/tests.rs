@@ -148,7 +148,7 @@ fn an_intent_finds_what_a_killed_runtime_left() {
     let plan = CgroupPlan::new(&layout, Some(&path), "x", &Resources::default(), &[], false).unwrap();
     let before = CgroupRecord::intent(&plan).unwrap();
     assert!(before.open().unwrap().is_none(), "nothing was made yet");
-    let group = plan.make().unwrap();
+    let group = plan.make_unguarded(before.mark()).unwrap();
     let tops: Vec<_> =
         group.directories().map(|(_, path)| path.parent().unwrap().parent().unwrap().to_owned()).collect();
     let after = CgroupRecord::intent(&plan).unwrap();
@@ -165,6 +165,26 @@ fn an_intent_finds_what_a_killed_runtime_left() {
     assert!(before.open().unwrap().is_none());
     before.remove().unwrap();
     assert!(tops.iter().all(|path| !path.exists()), "{tops:?}");
+}
+
+/// Between the intent and the making somebody else made a directory of that name: it is neither entered, killed nor removed.
+#[test]
+fn an_intent_does_not_take_a_strangers_directory_for_its_own() {
+    if !is_root() {
+        return;
+    }
+    let layout = Layout::probe().unwrap();
+    let path = id("stranger");
+    let plan = CgroupPlan::new(&layout, Some(&format!("/{path}")), "x", &Resources::default(), &[], false);
+    let plan = plan.unwrap();
+    let intent = CgroupRecord::intent(&plan).unwrap();
+    let stranger = Guard(plan.make().unwrap());
+    let mut child = spawn(&stranger.0, "exec sleep 100");
+    assert!(intent.open().unwrap().is_none(), "nothing of it is opened, and so nothing killed");
+    intent.remove().unwrap();
+    assert!(stranger.0.is_populated().unwrap() && child.try_wait().unwrap().is_none());
+    stranger.0.kill_all().unwrap();
+    wait(&mut child);
 }
 
 #[test]

@@ -75,8 +75,9 @@ fn launch(
     let network = plan.network.map(|_| Making::begin()).transpose()?;
     watch.step(Phase::State, "write the intent", || lock.write_record(record))?;
     let mut streams = stdio.open()?;
-    let cgroup =
-        watch.step(Phase::Cgroup, "make the cgroup", || plan.cgroup.make_unguarded().map_err(Error::from))?;
+    let mark = record.cgroup.as_ref().and_then(CgroupRecord::mark);
+    let cgroup = watch
+        .step(Phase::Cgroup, "make the cgroup", || plan.cgroup.make_unguarded(mark).map_err(Error::from))?;
     let cgroup = made.insert(cgroup);
 
     let mut slots = streams.take(plan.streams);
@@ -97,6 +98,8 @@ fn launch(
     }
     let setting = Setting {
         cgroup: Some(cgroup),
+        beside: None,
+        stands_still: false,
         init: None,
         slots,
         preserve: plan.preserve,

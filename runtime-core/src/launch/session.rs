@@ -12,7 +12,7 @@ use super::netdev::Moved;
 use super::network::Making;
 use super::open::open_all;
 use super::reach::Lent;
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, CgroupRecord};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::observe::Watch;
 use crate::plan::script::{Answer, Planned, Script};
@@ -29,11 +29,18 @@ use std::time::{Duration, Instant};
 /// How long a child may take for its first word. It only has to close descriptors before it; a frozen cgroup is what makes it silent.
 const FIRST_WORD: Duration = Duration::from_secs(20);
 
+/// How long a child may be silent before it is looked whether it can move at all.
+const SILENCE: Duration = Duration::from_millis(500);
+
 /// What a script is run with.
 #[derive(Debug, Default)]
 pub(crate) struct Setting<'a> {
     /// The cgroup that the child enters.
     pub(crate) cgroup: Option<&'a Cgroup>,
+    /// That cgroup and a process in it or below, which leads to where the child may go when the cgroup itself takes none.
+    pub(crate) beside: Option<(&'a Cgroup, i32)>,
+    /// The child may stand still for as long as its cgroup is frozen.
+    pub(crate) stands_still: bool,
     /// pidfd of the init whose namespaces an exec joins.
     pub(crate) init: Option<BorrowedFd<'a>>,
     /// Slots that are already open.
@@ -63,6 +70,8 @@ pub(crate) struct Session {
     arena: Vec<u8>,
     script: Script,
     program: String,
+    /// Where the child is, to look whether it can move; none when it need not.
+    place: Option<CgroupRecord>,
     alive: bool,
 }
 
@@ -114,19 +123,27 @@ impl Session {
         kept.push(theirs.as_raw_fd());
         kept.sort_unstable();
         kept.dedup();
-        let memory = Memory {
-            slots: &mut slots,
-            words: &mut words,
-            report: theirs.as_raw_fd(),
-            kept: &kept,
-            // Another thread's stack has neighbours.
-            spare_stack: setting.own_process && rustix::thread::gettid() == rustix::process::getpid(),
-        };
         let into = setting.cgroup.filter(|_| script.into_cgroup).and_then(Cgroup::into_cgroup_fd);
         let mask = Mask::block_all()?;
-        let cloned = watch.step(Phase::Namespaces, "clone", || {
+        let mut clone = |into: Option<BorrowedFd<'_>>| {
+            let memory = Memory {
+                slots: &mut slots,
+                words: &mut words,
+                report: theirs.as_raw_fd(),
+                kept: &kept,
+                // Another thread's stack has neighbours.
+                spare_stack: setting.own_process && rustix::thread::gettid() == rustix::process::getpid(),
+            };
             clone_walker(script.clone_flags, into, &arena, memory)
-                .map_err(|e| clone_failure(e, script.clone_flags))
+        };
+        let cloned = watch.step(Phase::Namespaces, "clone", || match (clone(into), setting.beside) {
+            // It has cgroups below it and takes no processes itself.
+            (Err(rustix::io::Errno::BUSY), Some((cgroup, pid))) if into.is_some() => {
+                let place = cgroup.directory_of(pid)?;
+                let place = place.as_ref().map(AsFd::as_fd).or(into);
+                clone(place).map_err(|e| clone_failure(e, script.clone_flags))
+            }
+            (cloned, _) => cloned.map_err(|e| clone_failure(e, script.clone_flags)),
         });
         drop(mask);
         drop(withheld);
@@ -144,6 +161,7 @@ impl Session {
             arena,
             script,
             program: setting.program,
+            place: setting.cgroup.filter(|_| !setting.stands_still).map(Cgroup::record),
             alive: true,
         };
         session.identity = Identity::of(pid, session.pidfd.as_fd())?;
@@ -239,7 +257,7 @@ impl Session {
         let mut deadline = if self.script.answers.is_empty() { None } else { first };
         let mut lent = Lent::default();
         loop {
-            let event = self.channel.recv(deadline, Some(self.pidfd.as_fd())).map_err(silent)?;
+            let event = self.next(deadline)?;
             deadline = None;
             let Event::Message { message, fds } = event else { return self.ended() };
             let Some((message, fds)) = lent.take(message, fds)? else { continue };
@@ -289,8 +307,7 @@ impl Session {
     pub(crate) fn release(&mut self) -> Result<()> {
         self.channel.send(&Message::plain(Kind::Go), &[])?;
         loop {
-            let event = self.channel.recv(None, Some(self.pidfd.as_fd()))?;
-            let Event::Message { message, .. } = event else { return self.ended() };
+            let Event::Message { message, .. } = self.next(None)? else { return self.ended() };
             match message.kind {
                 Kind::Taken => {}
                 Kind::Failed => return Err(self.explain(&message)),
@@ -333,7 +350,30 @@ impl Session {
 
     /// The next event, without a deadline.
     pub(super) fn hear(&mut self) -> Result<Event> {
-        self.channel.recv(None, Some(self.pidfd.as_fd()))
+        self.next(None)
+    }
+
+    /// The next event. A child in a frozen cgroup would keep us waiting for as long as that is frozen: after a while of silence it is
+    /// looked whether it is, which costs nothing where the child answers at once.
+    fn next(&self, deadline: Option<Instant>) -> Result<Event> {
+        loop {
+            let look = Instant::now().checked_add(SILENCE);
+            let first = deadline.into_iter().chain(look).min();
+            match self.channel.recv(first, Some(self.pidfd.as_fd())) {
+                Err(e) if e.kind() == ErrorKind::Timeout => {
+                    if deadline.is_some_and(|end| Instant::now() >= end) {
+                        return Err(silent(e));
+                    }
+                    self.can_move()?;
+                }
+                event => return event,
+            }
+        }
+    }
+
+    fn can_move(&self) -> Result<()> {
+        let group = self.place.as_ref().map_or(Ok(None), CgroupRecord::open)?;
+        if group.map_or(Ok(false), |group| group.stands_still())? { Err(frozen()) } else { Ok(()) }
     }
 
     /// The report channel is closed: the program was executed, or the child died on the way.
@@ -427,6 +467,14 @@ fn check_preserved(numbers: std::ops::Range<i32>) -> Result<()> {
     Ok(())
 }
 
+/// A child in a frozen cgroup does nothing, not even end.
+pub(crate) fn frozen() -> Error {
+    Error::new(ErrorKind::WrongState, "the cgroup, or one above it, is frozen")
+        .with_code("cgroup-frozen")
+        .with_hint("resume what it belongs to")
+        .in_phase(Phase::Cgroup)
+}
+
 fn silent(error: Error) -> Error {
     if error.kind() == ErrorKind::Timeout {
         error.with_hint("the cgroup may be frozen, or threaded").in_phase(Phase::Cgroup)
@@ -444,6 +492,8 @@ fn clone_failure(errno: rustix::io::Errno, flags: u64) -> Error {
             error.with_hint("user namespaces are forbidden here: see the sysctls kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns and user.max_user_namespaces")
         }
         rustix::io::Errno::PERM => error.with_hint("new namespaces need root, or a new user namespace in the configuration"),
+        rustix::io::Errno::BUSY => error.with_hint("the cgroup hands controllers down to cgroups below it, and takes no processes itself"),
+        rustix::io::Errno::OPNOTSUPP => error.with_hint("the cgroup is a threaded one, or below one: it takes threads alone"),
         rustix::io::Errno::NOSPC => error.with_hint("a limit of user.max_*_namespaces is reached, or namespaces are nested too deeply"),
         _ => error,
     }

@@ -326,6 +326,7 @@ fn plan_cgroup(
             directories: Vec::new(),
             writes: Vec::new(),
             devices: DevicesPlan::Unrestricted,
+            owner: None,
         });
     }
     let none = Resources::default();
@@ -343,14 +344,44 @@ fn plan_cgroup(
         })
         .collect();
     let rootless = facts.rootless() || !facts.initial_user_namespace;
-    CgroupPlan::new(&facts.cgroup, valid.cgroups_path.as_deref(), id, resources, &nodes, rootless).map_err(
-        |refusal| {
-            Error::new(ErrorKind::Unsupported, refusal.reason)
-                .at(refusal.pointer)
-                .in_phase(Phase::Cgroup)
-                .with_code("cgroup-refused")
-        },
-    )
+    let mut plan =
+        CgroupPlan::new(&facts.cgroup, valid.cgroups_path.as_deref(), id, resources, &nodes, rootless)
+            .map_err(|refusal| {
+                Error::new(ErrorKind::Unsupported, refusal.reason)
+                    .at(refusal.pointer)
+                    .in_phase(Phase::Cgroup)
+                    .with_code("cgroup-refused")
+            })?;
+    plan.owner = cgroup_owner(valid, facts);
+    Ok(plan)
+}
+
+/// Who may make cgroups below the container's (config-linux.md, "Cgroup ownership"): its own user, when it has a cgroup namespace and a
+/// writable view of it. Nobody new where that is root of the host.
+fn cgroup_owner(valid: &ValidSpec, facts: &Facts) -> Option<u32> {
+    // Without privileges nothing can be given away; version 1 is not made for it.
+    if facts.rootless() || facts.cgroup.mode() != crate::cgroup::layout::Mode::Unified {
+        return None;
+    }
+    let writable = |mount: &crate::validate::ValidMount| {
+        mount.destination == "/sys/fs/cgroup"
+            && matches!(mount.kind.as_str(), "cgroup" | "cgroup2")
+            && mount.options.attributes.set & crate::validate::attr::RDONLY == 0
+    };
+    if !valid.namespaces.is_new(NamespaceKind::Cgroup) || !valid.mounts.iter().any(writable) {
+        return None;
+    }
+    let uid = valid.process.user.uid.get();
+    let host = match valid.namespaces.contains(NamespaceKind::User) {
+        false => Some(uid),
+        // Not known for a namespace that is joined.
+        true if !valid.namespaces.is_new(NamespaceKind::User) => None,
+        true => valid.spec.linux.iter().flat_map(|linux| &linux.uid_mappings).find_map(|map| {
+            let offset = uid.checked_sub(map.container_id.get()).filter(|offset| *offset < map.size)?;
+            map.host_id.get().checked_add(offset)
+        }),
+    };
+    host.filter(|host| *host != 0)
 }
 
 fn namespace_surroundings(

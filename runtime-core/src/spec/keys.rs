@@ -99,6 +99,23 @@ fn distance(a: &str, b: &str) -> usize {
     row.last().copied().unwrap_or(0)
 }
 
+/// Pointers of all properties of a type; every entry of a list or map is `*`, whatever it holds.
+#[cfg(test)]
+pub(crate) fn properties<T: Shaped>() -> Vec<String> {
+    fn walk(shape: &Shape, at: &str, found: &mut Vec<String>) {
+        match shape {
+            Shape::Leaf => found.push(at.to_owned()),
+            Shape::List(_) | Shape::Map(_) => found.push(format!("{at}/*")),
+            Shape::Object(known) => {
+                known.iter().for_each(|(key, shape)| walk(shape, &format!("{at}/{key}"), found))
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(T::SHAPE, "", &mut found);
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,12 +26,12 @@ fn v2(controllers: &[&str]) -> Hierarchy {
     }
 }
 
-fn unified() -> Layout {
+pub(super) fn unified() -> Layout {
     let controllers = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc"];
     Layout { hierarchies: vec![v2(&controllers)] }
 }
 
-fn legacy() -> Layout {
+pub(super) fn legacy() -> Layout {
     let controllers = [
         "cpu,cpuacct",
         "cpuset",
