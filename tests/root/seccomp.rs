@@ -9,6 +9,7 @@ cases![
     killed,
     trapped,
     logged,
+    hooks_that_it_would_lock_out,
     comparisons,
     conditions_are_all_needed,
     rules_are_alternatives,
@@ -125,6 +126,43 @@ fn logged(t: &T) {
         bundle.set("/linux/seccomp", policy("SCMP_ACT_ALLOW", rules));
         assert!(answers(t, &mut bundle, &[json!(["syscall", TIMES, 0])])[0].get("ok").is_some(), "{action}");
     }
+    // A policy that only watches denies nothing, not to the runtime either.
+    for privileges in [true, false] {
+        let mut bundle = Bundle::new(t, &["exit", "7"]);
+        let rules = json!([{"names": ["reboot"], "action": "SCMP_ACT_ERRNO"}]);
+        bundle.set("/linux/seccomp", policy("SCMP_ACT_LOG", rules));
+        bundle.set("/process/noNewPrivileges", json!(privileges));
+        Container::new(t, &mut bundle).run().expect(7);
+    }
+}
+
+/// With no_new_privs the filter waits for hooks that could not run under it, and is there for the program.
+fn hooks_that_it_would_lock_out(t: &T) {
+    t.differs("runc", "the hook fails");
+    t.differs("crun", "the hook fails");
+    let denied = json!([{"names": ["clone", "times"], "action": "SCMP_ACT_ERRNO", "errnoRet": 99}]);
+    let mut bundle =
+        Bundle::new(t, &["do", &json!(["syscall", TIMES, 0]).to_string(), r#"["stat", "/tmp/hooked"]"#]);
+    bundle.set("/linux/seccomp", policy("SCMP_ACT_ALLOW", denied));
+    let make = json!(["/payload", "do", r#"["mkdir", "/tmp/hooked"]"#]);
+    bundle.set("/hooks/startContainer", json!([{"path": "/payload", "args": make}])).mount(
+        "tmpfs",
+        "tmpfs",
+        "/tmp",
+        &[],
+    );
+    bundle.set("/process/noNewPrivileges", json!(true));
+    let done = Container::new(t, &mut bundle).run().expect(0);
+    let got = done.json();
+    assert_eq!(errno(&got[0]), Some(99), "{got}");
+    assert!(got[1].get("ok").is_some(), "{got}");
+    bundle.set("/process/noNewPrivileges", json!(false));
+    let error = Container::new(t, &mut bundle).create_call().done().error();
+    assert_eq!(
+        (&error["code"], &error["pointer"]),
+        (&json!("seccomp-locks-hooks"), &json!("/linux/seccomp/syscalls/0")),
+        "{error}"
+    );
 }
 
 fn comparisons(t: &T) {

@@ -15,11 +15,41 @@ cases![
     lists,
     terminal_by_socket,
     hooks_run_as_the_user,
+    listener_by_socket,
     own_specification_runs,
     demonstration,
     root_of_another_user,
     nothing_is_left,
 ];
+
+/// Without the right to take descriptors out of a process: the listener is sent, for the first process and for added ones.
+fn listener_by_socket(t: &T) {
+    let path = t.dir().join("agent");
+    let agent = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let take = |added: bool| {
+        assert!(runtime::wait_readable(&agent, std::time::Duration::from_secs(10)), "added: {added}");
+        let (text, fds) = terminal::receive(&agent.accept().unwrap().0);
+        let state: Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!((&state["fds"], fds.len()), (&json!(["seccompFd"]), 1), "added: {added}");
+    };
+    let rule = |names: &[&str]| {
+        json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": path,
+               "syscalls": [{"names": names, "action": "SCMP_ACT_NOTIFY"}]})
+    };
+    let mut bundle = Bundle::new(t, &["ready"]);
+    bundle.set("/linux/seccomp", rule(&["times"]));
+    let container = Container::new(t, &mut bundle);
+    container.ready();
+    take(false);
+    let running = container.exec_running(&["/payload", "exit", "3"]);
+    take(true);
+    running.done().expect(3);
+    container.end();
+    drop(container);
+    bundle.set("/linux/seccomp", rule(&["times", "sendmsg"]));
+    let error = Container::new(t, &mut bundle).create_call().done().error();
+    assert_eq!(error["code"], "seccomp-locks-listener", "{error}");
+}
 
 fn exit_codes(t: &T) {
     for code in ["0", "7", "255"] {

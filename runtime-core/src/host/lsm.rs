@@ -40,12 +40,20 @@ impl SecurityModules {
         };
         let selinux = match rustix::fs::statfs(SELINUX) {
             // The kernel's type is signed here and there, the magic a number of 32 bits everywhere.
-            Ok(stat) => i128::from(stat.f_type) & 0xffff_ffff == i128::from(SELINUX_MAGIC),
+            Ok(stat) => i128::from(stat.f_type) & 0xffff_ffff == i128::from(SELINUX_MAGIC) && has_policy()?,
             Err(Errno::NOENT) => false,
             Err(e) => return Err(broken(SELINUX, e.into())),
         };
         Ok(Self { apparmor, selinux })
     }
+}
+
+/// Without a loaded policy every process is `kernel`, and every label is taken and means nothing.
+fn has_policy() -> Result<bool> {
+    const OWN: &str = "/proc/thread-self/attr/current";
+    let label = std::fs::read(OWN)
+        .map_err(|e| Error::os("read the runtime's own label", e).with_path(OWN).in_phase(Phase::Plan))?;
+    Ok(label.strip_suffix(b"\0").unwrap_or(&label) != b"kernel")
 }
 
 #[cfg(test)]
