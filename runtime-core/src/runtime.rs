@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::host::{self, Facts, SecurityModules};
 use crate::id::ContainerId;
 use crate::launch;
+use crate::launch::network::Making;
 use crate::observe::{Observer, Watch};
 use crate::plan::create::{self, ContainerPlan};
 use crate::plan::show;
@@ -173,6 +174,7 @@ impl Runtime {
             bundle,
             stdio: Stdio::Inherit,
             choices: create::Choices::default(),
+            network: None,
         }
     }
 
@@ -233,6 +235,7 @@ pub struct Create {
     bundle: Bundle,
     stdio: Stdio,
     choices: create::Choices,
+    network: Option<Making>,
 }
 
 impl Create {
@@ -267,6 +270,18 @@ impl Create {
         self
     }
 
+    /// Begins, beside the planning, what takes longest: a thread makes the network namespace. For a caller that is going to create the
+    /// container, in a process of its own ([`RuntimeBuilder::own_process`]); in others nothing happens.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn ahead(mut self) -> Result<Self> {
+        if self.runtime.own_process() {
+            self.network = Making::begin_for(self.bundle.spec())?;
+        }
+        Ok(self)
+    }
+
     /// Decides everything. Nothing is changed on the machine; the result can be printed.
     ///
     /// # Errors
@@ -293,6 +308,7 @@ impl Create {
             stdio: self.stdio,
             choices: self.choices,
             rootless: facts.rootless(),
+            network: self.network.filter(|_| plan.network.is_some()),
             plan,
             runtime: self.runtime.clone(),
         })
@@ -307,6 +323,7 @@ pub struct CreatePlan {
     stdio: Stdio,
     choices: create::Choices,
     rootless: bool,
+    network: Option<Making>,
     /// Boxed: it is large, and every move of it would stay on the stack of the waiting child.
     plan: Box<ContainerPlan>,
 }
@@ -344,6 +361,7 @@ impl CreatePlan {
     /// # Errors
     /// The step that failed, in words, with its pointer. Nothing of the container is left.
     pub fn create(self) -> Result<Created> {
-        launch::create::create(&self.runtime, &self.id, self.plan, self.stdio, self.choices, self.rootless)
+        let Self { runtime, id, stdio, choices, rootless, network, plan } = self;
+        launch::create::create(&runtime, &id, plan, stdio, choices, rootless, network)
     }
 }

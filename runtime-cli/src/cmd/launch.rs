@@ -82,6 +82,7 @@ impl<'a> Launch<'a> {
     pub fn plan(&self, stdio: Stdio, at_once: bool) -> Result<CreatePlan, Error> {
         self.runtime
             .create(&id(self.given)?, self.bundle.clone())
+            .ahead()?
             .stdio(stdio)
             .preserve_fds(self.preserve_fds)
             .at_once(at_once)

@@ -44,13 +44,14 @@ pub(crate) fn create(
     stdio: Stdio,
     choices: Choices,
     rootless: bool,
+    network: Option<Making>,
 ) -> Result<Created> {
     let store = Store::open(runtime.root(), true)?;
     let mut record = intent(id, &plan, &choices, rootless)?;
     let lock = store.create(id)?;
     let mut cgroup = None;
     let at_once = plan.gate.is_none();
-    match launch(runtime, &lock, plan, stdio, &mut record, &mut cgroup) {
+    match launch(runtime, &lock, plan, stdio, network, &mut record, &mut cgroup) {
         Ok((pidfd, io)) => {
             let container = Container::made(runtime, (*lock).clone(), record, cgroup, pidfd);
             drop(lock);
@@ -68,11 +69,15 @@ fn launch(
     lock: &Lock,
     mut plan: Box<ContainerPlan>,
     stdio: Stdio,
+    network: Option<Making>,
     record: &mut ContainerRecord,
     made: &mut Option<Cgroup>,
 ) -> Result<(OwnedFd, crate::stdio::Io)> {
     let watch = runtime.watch();
-    let network = plan.network.map(|_| Making::begin()).transpose()?;
+    let network = match network {
+        None => plan.network.map(|_| Making::begin()).transpose()?,
+        begun => begun,
+    };
     watch.step(Phase::State, "write the intent", || lock.write_record(record))?;
     let mut streams = stdio.open()?;
     let mark = record.cgroup.as_ref().and_then(CgroupRecord::mark);

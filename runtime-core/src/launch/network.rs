@@ -5,7 +5,9 @@
 //!
 //! Must not: be used with a user namespace, which would have to own the network namespace. Tests: every `run` of the `tests` package.
 
+use super::session::Mask;
 use crate::error::{Error, Phase, Result};
+use crate::spec::Spec;
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
@@ -32,11 +34,27 @@ impl Making {
     /// When no thread can be started.
     pub(crate) fn begin() -> Result<Self> {
         let (give, made) = sync_channel(1);
+        // The thread inherits the mask: a signal that came to it would be taken from whoever waits for it.
+        let _mask = Mask::block_all()?;
         let thread = std::thread::Builder::new()
             .stack_size(STACK)
             .spawn(move || make(&give))
             .map_err(|e| failed(e.raw_os_error().map_or(Errno::AGAIN, Errno::from_raw_os_error)))?;
         Ok(Self { made, file: OnceCell::new(), thread })
+    }
+
+    /// Begins when a configuration, as it is written, will need it. What is wrong with the configuration comes out later; then nobody takes
+    /// the namespace, and it ends with the process.
+    ///
+    /// # Errors
+    /// As [`Making::begin`].
+    pub(crate) fn begin_for(spec: &Spec) -> Result<Option<Self>> {
+        let namespaces = spec.linux.as_ref().map_or(&[][..], |linux| &linux.namespaces);
+        let with_user = namespaces.iter().any(|namespace| namespace.kind == "user");
+        let new = namespaces.iter().any(|namespace| {
+            namespace.kind == "network" && namespace.path.as_deref().is_none_or(str::is_empty)
+        });
+        if new && !with_user { Self::begin().map(Some) } else { Ok(None) }
     }
 
     /// Waits for the namespace's file, for the child to enter it.

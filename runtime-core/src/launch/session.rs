@@ -76,10 +76,10 @@ pub(crate) struct Session {
 }
 
 /// Restores this thread's signal mask.
-struct Mask(SigSet);
+pub(super) struct Mask(SigSet);
 
 impl Mask {
-    fn block_all() -> Result<Self> {
+    pub(super) fn block_all() -> Result<Self> {
         SigSet::all()
             .thread_swap_mask(SigmaskHow::SIG_SETMASK)
             .map(Self)
