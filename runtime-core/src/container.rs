@@ -423,6 +423,9 @@ impl Container {
             fresh.kill(true)?;
             fresh.remove_cgroup()?;
         }
+        if let Some(class) = &fresh.record.rdt {
+            class.remove()?;
+        }
         lock.remove()?;
         // After the container is gone (config.md, "Poststop"), so that its name is free however long they take.
         Ok(poststop(&fresh.runtime, &fresh.record))

@@ -12,6 +12,7 @@ use crate::launch::session::{Session, Setting};
 use crate::plan::exec::{self, Choices, Entry};
 use crate::plan::lsm;
 use crate::process::{self, ExitStatus};
+use crate::rdt::RdtRecord;
 use crate::runtime::ContainerRecord;
 use crate::spec;
 use crate::state::Status;
@@ -209,6 +210,7 @@ impl<'c> Exec<'c> {
             into_cgroup,
             memory,
             personality: record.personality,
+            class: record.rdt.as_ref().map(RdtRecord::tasks).unwrap_or_default(),
         })
     }
 }

@@ -56,9 +56,9 @@ fn linux() -> LinuxFeatures {
         apparmor: Some(Switch { enabled: Some(true) }),
         selinux: Some(Switch { enabled: Some(true) }),
         intel_rdt: Some(IntelRdtFeature {
-            enabled: Some(is_built(Feature::IntelRdt)),
-            schemata: Some(is_built(Feature::IntelRdt)),
-            monitoring: Some(is_built(Feature::IntelRdt)),
+            enabled: Some(true),
+            schemata: Some(true),
+            monitoring: Some(true),
         }),
         memory_policy: Some(MemoryPolicyFeature {
             modes: texts(words::memory_modes()),

@@ -28,6 +28,7 @@ mod launch;
 mod observe;
 mod plan;
 mod process;
+mod rdt;
 mod runtime;
 pub mod spec;
 mod state;

@@ -344,6 +344,9 @@ impl fmt::Display for CreatePlan {
         for line in self.plan.cgroup.to_string().lines() {
             writeln!(f, "cgroup  {line}")?;
         }
+        if let Some(class) = self.plan.valid.spec.linux.as_ref().and_then(|linux| linux.intel_rdt.as_ref()) {
+            writeln!(f, "class   {}", crate::rdt::shown(&self.plan.id, class))?;
+        }
         show::script(f, &self.plan.script)?;
         show::hooks(f, &self.plan.valid.hooks)
     }

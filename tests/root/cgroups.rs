@@ -27,6 +27,7 @@ cases![
     empty_objects,
     unified,
     kill_reaches_all,
+    class_without_resctrl,
 ];
 
 fn v2() -> bool {
@@ -441,4 +442,25 @@ fn kill_reaches_all(t: &T) {
     }
     assert!(Path::new(&dir).exists());
     container.delete().gone();
+}
+
+fn class_without_resctrl(t: &T) {
+    t.differs("runc", "runc 1.1 goes on with a class name alone");
+    t.differs("crun", "crun 1.8 goes on");
+    if host::mounts().iter().any(|mount| mount.kind == "resctrl") {
+        t.skip("resctrl is mounted here");
+    }
+    for wanted in
+        [json!({}), json!({"closID": "gold"}), json!({"schemata": ["L3:0=f"], "enableMonitoring": true})]
+    {
+        let mut bundle = Bundle::new(t, &["exit", "0"]);
+        bundle.set("/linux/intelRdt", wanted);
+        let container = Container::new(t, &mut bundle);
+        let error = container.run().expect(1).error();
+        assert_eq!(
+            (&error["pointer"], &error["code"]),
+            (&json!("/linux/intelRdt"), &json!("resctrl-missing"))
+        );
+        container.gone();
+    }
 }

@@ -252,24 +252,6 @@ pub fn answers(t: &T, bundle: &mut Bundle, actions: &[Value]) -> Vec<Value> {
     done.json().as_array().expect("a list of answers").clone()
 }
 
-/// Creates a container of the bundle and throws it away. Skips the case when the runtime says that it does not have
-/// what this pointer asks for: refused by name, which is all that can be shown until it is built.
-pub fn needs_built(t: &T, bundle: &mut Bundle, pointer: &str) {
-    let container = Container::new(t, bundle);
-    let done = container.create_call().done();
-    if done.code() == 0 {
-        container.pid();
-        return;
-    }
-    let error = done.error();
-    if error["code"] == "unbuilt" {
-        assert!(error["pointer"].as_str().is_some_and(|named| named.starts_with(pointer)), "{error}");
-        container.gone();
-        drop(container);
-        t.skip(&format!("not built: {pointer} is refused"));
-    }
-}
-
 /// Whether an error says that a file is not there: in runc's words, or by its number.
 pub fn is_missing(error: &Value) -> bool {
     let text = error["msg"].as_str().unwrap_or("").to_lowercase();

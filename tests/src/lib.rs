@@ -29,7 +29,7 @@ pub mod runtime;
 pub mod terminal;
 
 pub use bundle::Bundle;
-pub use container::{Container, answers, has_options, is_error, is_missing, mount_at, needs_built, report};
+pub use container::{Container, answers, has_options, is_error, is_missing, mount_at, report};
 pub use harness::{Case, T};
 pub use need::Need;
 pub use runtime::{Call, Done, Kind, Runtime};

@@ -21,6 +21,7 @@ pub(crate) fn answer(what: &Answer, pid: i32, lent: &Lent) -> Result<()> {
             super::idmap::tree(lent, *tree, *recursive, maps.as_ref(), pid)
         }
         Answer::IdMaps { uid, gid, deny_setgroups } => id_maps(pid, uid, gid, *deny_setgroups),
+        Answer::JoinClass { tasks } => crate::rdt::join(tasks, pid),
         Answer::TimeOffsets { lines } => write_proc(pid, "timens_offsets", lines),
         Answer::OomScoreAdj { value } => write_proc(pid, "oom_score_adj", &value.to_string()).map_err(|e| {
             if matches!(e.errno(), Some(libc::EACCES | libc::EPERM)) {

@@ -21,7 +21,9 @@ use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::id::ContainerId;
 use crate::plan::create::{Choices, ContainerPlan};
 use crate::plan::hooks::state_text;
+use crate::plan::script::Answer;
 use crate::process::Identity;
+use crate::rdt::{self, Rdt, RdtRecord};
 use crate::runtime::{ContainerRecord, Created, Runtime};
 use crate::spec;
 use crate::state::{
@@ -74,6 +76,9 @@ fn launch(
     made: &mut Option<Cgroup>,
 ) -> Result<(OwnedFd, crate::stdio::Io)> {
     let watch = runtime.watch();
+    let classes = plan.valid.spec.linux.as_ref().and_then(|linux| linux.intel_rdt.as_ref());
+    let class = classes.map(|rdt| Rdt::plan(&rdt::mount_point()?, &plan.id, rdt)).transpose()?;
+    record.rdt = class.as_ref().map(|class| class.record.clone());
     let network = match network {
         None => plan.network.map(|_| Making::begin()).transpose()?,
         begun => begun,
@@ -113,7 +118,11 @@ fn launch(
         program: plan.valid.process.args.first().cloned().unwrap_or_default(),
         listener: record.listener.as_ref().map(|it| Receiver::new(it, record, Status::Creating, None)),
     };
-    let script = std::mem::take(&mut plan.script);
+    let mut script = std::mem::take(&mut plan.script);
+    if let (Some(class), Some(made)) = (class, &mut record.rdt) {
+        watch.step(Phase::Cgroup, "make the class of cache and bandwidth", || class.make(made))?;
+        script.at_gate("/linux/intelRdt", Phase::Cgroup, Answer::JoinClass { tasks: made.tasks() });
+    }
     let mut session = Session::begin(script, setting, &watch)?;
     record.steps = session.wordings(session.after_gate());
     // While the child mounts: loading the device program takes as long as making the rest of the cgroup, and nothing of the container runs
@@ -312,6 +321,9 @@ fn undo(
                 error = error.with_warning(format!("kill what is in the cgroup: {e}"));
             }
         }
+    }
+    if let Some(Err(e)) = record.rdt.as_ref().map(RdtRecord::remove) {
+        error = error.with_warning(e.to_string());
     }
     if let Err(e) = lock.remove() {
         error = error.with_warning(e.to_string());

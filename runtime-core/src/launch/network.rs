@@ -54,7 +54,9 @@ impl Making {
         let new = namespaces.iter().any(|namespace| {
             namespace.kind == "network" && namespace.path.as_deref().is_none_or(str::is_empty)
         });
-        if new && !with_user { Self::begin().map(Some) } else { Ok(None) }
+        // Devices of the host are moved before the child goes on: there is nothing to overlap with.
+        let devices = spec.linux.as_ref().is_some_and(|linux| !linux.net_devices.is_empty());
+        if new && !with_user && !devices { Self::begin().map(Some) } else { Ok(None) }
     }
 
     /// Waits for the namespace's file, for the child to enter it.

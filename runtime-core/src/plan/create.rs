@@ -134,6 +134,7 @@ pub(crate) fn plan(
         memory: valid.memory_policy.as_ref(),
         personality: valid.personality,
         nice_from_outside: process::nice_from_outside(user_namespace, facts.capabilities),
+        joins_class: valid.spec.linux.as_ref().is_some_and(|l| l.intel_rdt.is_some()),
         answers_from_outside: user_namespace
             || valid.namespaces.joined(NamespaceKind::Pid).is_some()
             || !around.devices.is_empty()

@@ -10,12 +10,13 @@
 
 use super::lsm::Labels;
 use super::process::{self, Filter, Gate};
-use super::script::{Open, Script};
+use super::script::{Answer, Open, Script};
 use super::seccomp;
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::host::SecurityModules;
 use crate::validate::{MemoryPlacement, NamespaceKind, ValidProcess};
 use coracle_init::program::{Slot, Step};
+use std::path::PathBuf;
 
 /// The container's filter as it was written down.
 #[derive(Clone, Debug)]
@@ -44,6 +45,8 @@ pub(crate) struct Container {
     pub(crate) memory: Option<MemoryPlacement>,
     /// Execution domain of its processes.
     pub(crate) personality: Option<u32>,
+    /// Files that its processes are written to for their class of cache and bandwidth.
+    pub(crate) class: Vec<PathBuf>,
 }
 
 /// What the caller decides.
@@ -123,12 +126,20 @@ pub(crate) fn plan(
         memory: container.memory.as_ref(),
         personality: container.personality,
         nice_from_outside: process::nice_from_outside(user_namespace, capabilities),
+        joins_class: !container.class.is_empty(),
         answers_from_outside: user_namespace || second,
     };
     if let Some(Compiled { program, flags }) = &container.filter {
         wanted.filter = Some(plan_filter(program, *flags, &wanted, capabilities)?);
     }
     process::plan_answers(&mut script, &wanted);
+    if wanted.joins_class {
+        script.at_gate(
+            "/linux/intelRdt",
+            Phase::Cgroup,
+            Answer::JoinClass { tasks: container.class.clone() },
+        );
+    }
     let phase = Phase::Namespaces;
     script.step("", phase, Step::NonDumpable);
     if !script.answers.is_empty() {
@@ -278,6 +289,7 @@ mod tests {
             into_cgroup: true,
             memory: None,
             personality: None,
+            class: Vec::new(),
         }
     }
 
@@ -359,6 +371,17 @@ mod tests {
         assert!(outside.contains("at gate io priority 1:1  # /ioPriority"), "{outside}");
         assert_eq!(lines(&outside, "init    Hold").len(), 1, "{outside}");
         assert!(!planned("", &around).contains("Hold"), "only then");
+    }
+
+    #[test]
+    fn an_added_process_joins_the_containers_class() {
+        let class = vec![PathBuf::from("/sys/fs/resctrl/gold/tasks")];
+        let plan = planned("", &Container { class, ..container() });
+        assert!(
+            plan.contains(r#"at gate join class ["/sys/fs/resctrl/gold/tasks"]  # /linux/intelRdt"#),
+            "{plan}"
+        );
+        assert_eq!(lines(&plan, "init    Hold").len(), 1, "{plan}");
     }
 
     #[test]

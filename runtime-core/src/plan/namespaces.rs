@@ -23,7 +23,8 @@ use coracle_init::program::{Slot, Step};
 const NEWTIME: u64 = NamespaceKind::Time.clone_flag();
 const NEWCGROUP: u64 = NamespaceKind::Cgroup.clone_flag();
 
-/// In which order joined namespaces are entered, but for the user namespace (first), pid (needs a second clone) and mount (last).
+/// In which order joined namespaces are entered, but for the user namespace (first) and pid (needs a second clone); a
+/// mount namespace is never joined.
 const JOIN_ORDER: [NamespaceKind; 5] = [
     NamespaceKind::Network,
     NamespaceKind::Ipc,
@@ -139,7 +140,6 @@ pub(crate) fn plan(
         script.step(at(NamespaceKind::Cgroup), phase, Step::Unshare { flags: NEWCGROUP });
     }
     second_clone(script, wanted, around, below_joined_user)?;
-    join(script, wanted, NamespaceKind::Mount)?;
     settle(script, around.keep_keyring, labels)
 }
 

@@ -58,6 +58,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) personality: Option<u32>,
     /// The runtime has CAP_SYS_NICE, which a container's own user namespace takes from the child.
     pub(crate) nice_from_outside: bool,
+    /// The parent puts it into a class of cache and bandwidth before the program may run.
+    pub(crate) joins_class: bool,
 }
 
 impl Wanted<'_> {
@@ -71,6 +73,7 @@ impl Wanted<'_> {
             (process.scheduler.is_some() && outside, "/scheduler"),
             (process.io_priority.is_some() && outside, "/ioPriority"),
             (self.filter.as_ref().is_some_and(|filter| filter.listener.is_some()), "/linux/seccomp"),
+            (self.joins_class, "/linux/intelRdt"),
         ];
         reasons.into_iter().find(|(wanted, _)| *wanted).map(|(_, pointer)| pointer)
     }

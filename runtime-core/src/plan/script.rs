@@ -74,6 +74,8 @@ pub(crate) enum Answer {
     TimeOffsets { lines: String },
     /// Raises a limit from outside: inside, the capability counts in the wrong user namespace.
     Rlimit { resource: u32, soft: u64, hard: u64 },
+    /// Writes the process to these files of a resctrl file system.
+    JoinClass { tasks: Vec<PathBuf> },
     /// Writes `/proc/PID/oom_score_adj`.
     OomScoreAdj { value: i32 },
     /// sched_setattr(2): the capability counts in the initial user namespace.

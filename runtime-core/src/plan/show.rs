@@ -147,6 +147,7 @@ fn show_answer(out: &mut String, answer: &Answer) -> fmt::Result {
         Answer::Rlimit { resource, soft, hard } => {
             write!(out, "rlimit {resource} soft={} hard={}", limit(*soft), limit(*hard))
         }
+        Answer::JoinClass { tasks } => write!(out, "join class {tasks:?}"),
         Answer::OomScoreAdj { value } => write!(out, "oom_score_adj {value}"),
         Answer::Scheduler(policy) => {
             write!(out, "scheduler")?;

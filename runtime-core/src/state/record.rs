@@ -9,6 +9,7 @@
 use crate::cgroup::CgroupRecord;
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::process::Identity;
+use crate::rdt::RdtRecord;
 use crate::spec::{Hook, Process, Resources};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -88,6 +89,9 @@ pub(crate) struct Record {
     /// Where the memory of its processes comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) memory_policy: Option<MemoryPolicyRecord>,
+    /// Its class of cache and memory bandwidth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rdt: Option<RdtRecord>,
     /// Execution domain of its processes (personality(2)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) personality: Option<u32>,
@@ -224,6 +228,7 @@ impl Record {
             filter_flags: None,
             listener: None,
             memory_policy: None,
+            rdt: None,
             personality: None,
             rootless: false,
             no_pivot: false,

@@ -157,7 +157,6 @@ impl Deref for ValidProcess {
 pub fn validate(spec: Spec) -> Result<ValidSpec, Vec<Violation>> {
     let mut report = Report::default();
     let parts = container(spec, &Place::ROOT, &mut report);
-    unbuilt::container(&parts, &Place::ROOT, &mut report);
     if report.violations.is_empty() {
         Ok(ValidSpec(Parts { warnings: report.warnings, ..parts }))
     } else {

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::report::{Place, Report, shown};
+use super::report::{MOUNTS_JOINED, Place, Report, shown};
 use crate::spec::{Id, IdMapping, Linux, LinuxNamespace, Spec, TimeOffset};
 
 /// Kinds of namespaces (namespaces(7)).
@@ -133,6 +133,14 @@ pub(super) fn namespaces(list: &[LinuxNamespace], at: &Place<'_>, report: &mut R
                 Namespace::Join(PathBuf::from(path))
             }
         };
+        if kind == NamespaceKind::Mount && namespace != Namespace::New {
+            report.refuse_with(
+                &at.key("path"),
+                MOUNTS_JOINED,
+                "joins a mount namespace: this container's root and mounts would be made among those of others",
+                "leave the path out; exec starts a process in a container's own mount namespace",
+            );
+        }
         found.0.push((kind, namespace, index));
     }
     if !found.contains(NamespaceKind::Mount) {

@@ -38,12 +38,13 @@ pub struct Warning {
     pub code: &'static str,
 }
 
-/// Code of everything that the specification allows and that this version does not do.
-pub(super) const UNBUILT: &str = "unbuilt";
+/// Code of the one thing that the specification allows and coracle does not do.
+pub(super) const MOUNTS_JOINED: &str = "mount-namespace-joined";
 
 impl From<Violation> for Error {
     fn from(violation: Violation) -> Error {
-        let kind = if violation.code == UNBUILT { ErrorKind::Unsupported } else { ErrorKind::InvalidSpec };
+        let kind =
+            if violation.code == MOUNTS_JOINED { ErrorKind::Unsupported } else { ErrorKind::InvalidSpec };
         let error = Error::new(kind, violation.message)
             .at(violation.pointer)
             .with_code(violation.code)
@@ -257,7 +258,7 @@ mod tests {
         assert!(violations_error(Vec::new()).is_none());
         let mut report = Report::default();
         report.refuse_with(&Place::ROOT.key("a"), "rule-one", "is wrong", "change it");
-        report.refuse(&Place::ROOT.key("b"), UNBUILT, "is not built");
+        report.refuse(&Place::ROOT.key("b"), MOUNTS_JOINED, "is not done");
         let error = violations_error(report.violations).expect("error");
         assert_eq!(
             (error.pointer(), error.code(), error.hint()),

@@ -159,12 +159,8 @@ fn small_parts_of_linux() {
         ("/linux/intelRdt", rdt("closID", "a/b"), "/linux/intelRdt/closID", "clos-id"),
         ("/linux/intelRdt", rdt("closID", ".."), "/linux/intelRdt/closID", "clos-id"),
         ("/linux/intelRdt", rdt("l3CacheSchema", "L3:0=f\nL3CODE:0=f"), "", ""),
-        (
-            "/linux/intelRdt",
-            rdt("l3CacheSchema", "MB:0=10"),
-            "/linux/intelRdt/l3CacheSchema",
-            "schema-prefix",
-        ),
+        ("/linux/intelRdt", rdt("l3CacheSchema", "L2:0=f"), "/linux/intelRdt/l3CacheSchema", "schema-prefix"),
+        ("/linux/intelRdt", rdt("l3CacheSchema", "L3:0=f\nMB:0=10"), "", ""),
         ("/linux/intelRdt", rdt("memBwSchema", "L3:0=f"), "/linux/intelRdt/memBwSchema", "schema-prefix"),
         (
             "/linux/intelRdt",
