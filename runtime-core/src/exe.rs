@@ -7,7 +7,7 @@
 //! Must not: be skipped in silence. Tests: `tests` package, hostile.
 
 use crate::error::{Error, ErrorKind, Phase, Result};
-use crate::sys::exe::{execute, make_readonly};
+use crate::sys::exe::{execute, executed_from, make_readonly};
 use rustix::fs::{
     CWD, MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs, memfd_create,
     open, openat, sendfile, statat,
@@ -18,6 +18,7 @@ use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
+use std::sync::Mutex;
 
 const EXE: &str = "/proc/self/exe";
 const ALL_SEALS: SealFlags =
@@ -31,7 +32,11 @@ const ALL_SEALS: SealFlags =
 /// [`ErrorKind::Unsupported`] when no way works here; then no container should be started.
 pub fn reexec_sealed() -> Result<()> {
     let exe = open(EXE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
-    if is_readonly(&exe).map_err(failed)? || is_sealed() {
+    let readonly = is_readonly(&exe).map_err(failed)?;
+    if readonly {
+        hold();
+    }
+    if readonly || is_sealed() {
         return Ok(());
     }
     let args: Vec<CString> = std::env::args_os().map(text).collect::<Result<_>>()?;
@@ -43,6 +48,25 @@ pub fn reexec_sealed() -> Result<()> {
     };
     let copy = sealed_copy().map_err(|e| failed(e).with_source(std::io::Error::from(error)))?;
     Err(failed(execute(copy.as_fd(), c"", &args)))
+}
+
+/// The tree that this program was executed from, as its entry point left it.
+static TREE: Mutex<Option<OwnedFd>> = Mutex::new(None);
+
+/// Takes over the tree of the entry point (`sys/early.rs`), so that nobody inherits it.
+fn hold() {
+    let Some(tree) = executed_from() else { return };
+    if let Ok(mut place) = TREE.lock() {
+        *place = Some(tree);
+    }
+}
+
+/// Closes the tree that this program was executed from. The kernel dissolves it then, which takes as long as an RCU grace period: for a
+/// moment in which somebody else is waited for, and before a program of a container runs.
+pub(crate) fn let_go() {
+    if let Ok(mut place) = TREE.lock() {
+        drop(place.take());
+    }
 }
 
 fn failed(errno: Errno) -> Error {

@@ -55,6 +55,8 @@ pub(crate) struct Walk<'m> {
     pub(crate) planned: Planned,
     /// Device numbers of the procfs that was attached on `/proc`.
     pub(crate) proc: Option<(u32, u32)>,
+    /// Signals that are ignored (bit 0 is signal 1), once somebody looked.
+    pub(crate) ignored: Option<u64>,
     /// Whether the cover for files, and that for directories, stands somewhere already.
     pub(crate) covered: (bool, bool),
 }
@@ -143,6 +145,7 @@ fn steps(arena: &[u8], memory: Memory<'_>, report: &mut i32, plan: &mut u32) -> 
         inherit: None,
         planned: Planned::new(),
         proc: None,
+        ignored: None,
         covered: (false, false),
     };
     let mut index = 0_u32;
@@ -256,7 +259,7 @@ fn one(w: &mut Walk<'_>, step: Step) -> Result<(), Fail> {
         Step::MemoryPolicy { policy, nodes } => sched::memory_policy(w, policy, nodes),
         Step::Label { proc, file, other, text, expect } => label::label(w, proc, file, other, text, expect),
         Step::FindProgram { candidates, uid, home } => exec::find_program(w, candidates, uid, home),
-        Step::ResetSignals => exec::reset_signals(),
+        Step::ResetSignals => exec::reset_signals(w.ignored),
         Step::Gate { gate } => exec::gate(w, gate),
         Step::Hold => exec::hold(w),
         Step::CloseDescriptors { from, .. } => exec::close_descriptors(w, from),

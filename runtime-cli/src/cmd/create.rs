@@ -2,7 +2,7 @@
 
 use coracle::Error;
 
-use super::launch::Launch;
+use super::launch::{Launch, announce};
 use crate::Globals;
 use crate::args::Given;
 
@@ -10,6 +10,6 @@ use crate::args::Given;
 pub fn run(globals: &Globals, given: &Given<'_>) -> Result<u8, Error> {
     let launch = Launch::new(globals, given)?;
     let stdio = launch.detached_stdio()?;
-    launch.finish(launch.plan(stdio, false)?.create()?.container)?;
+    announce(given, launch.plan(stdio, false)?.create()?.container)?;
     Ok(0)
 }

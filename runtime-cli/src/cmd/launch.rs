@@ -79,9 +79,9 @@ impl<'a> Launch<'a> {
     ///
     /// # Errors
     /// The library's: what is wrong with the bundle, what cannot be had on this machine.
-    pub fn plan(&self, stdio: Stdio, at_once: bool) -> Result<CreatePlan, Error> {
+    pub fn plan(self, stdio: Stdio, at_once: bool) -> Result<CreatePlan, Error> {
         self.runtime
-            .create(&id(self.given)?, self.bundle.clone())
+            .create(&id(self.given)?, self.bundle)
             .ahead()?
             .stdio(stdio)
             .preserve_fds(self.preserve_fds)
@@ -90,23 +90,22 @@ impl<'a> Launch<'a> {
             .no_new_keyring(self.given.on(&flags::NO_NEW_KEYRING))
             .plan()
     }
+}
 
-    /// Tells the caller the process: by pid file and pidfd socket. A container that the caller could not learn about is removed.
-    ///
-    /// # Errors
-    /// The file cannot be written, the socket does not take the descriptor.
-    pub fn finish(&self, container: Container) -> Result<Container, Error> {
-        let wanted = self.given.raw(&flags::PIDFD_SOCKET).is_some();
-        let pidfd = if wanted { container.pidfd() } else { Ok(None) };
-        let told = pidfd.and_then(|pidfd| {
-            tell(self.given, container.init_pid(), pidfd.as_ref().map(AsFd::as_fd), b"standard")
-        });
-        let Err(error) = told else { return Ok(container) };
-        Err(match container.delete(Delete::Force) {
-            Ok(_) => error,
-            Err(removal) => error.with_warning(format!("and the container is still there: {removal}")),
-        })
-    }
+/// Tells the caller the process: by pid file and pidfd socket. A container that the caller could not learn about is removed.
+///
+/// # Errors
+/// The file cannot be written, the socket does not take the descriptor.
+pub fn announce(given: &Given<'_>, container: Container) -> Result<Container, Error> {
+    let wanted = given.raw(&flags::PIDFD_SOCKET).is_some();
+    let pidfd = if wanted { container.pidfd() } else { Ok(None) };
+    let told = pidfd
+        .and_then(|pidfd| tell(given, container.init_pid(), pidfd.as_ref().map(AsFd::as_fd), b"standard"));
+    let Err(error) = told else { return Ok(container) };
+    Err(match container.delete(Delete::Force) {
+        Ok(_) => error,
+        Err(removal) => error.with_warning(format!("and the container is still there: {removal}")),
+    })
 }
 
 /// Standard streams of a program that nobody stays with; with runc's words.

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use coracle::{Container, Delete, Error, ErrorKind, ExitStatus, Scope, Stdio};
 
-use super::launch::Launch;
+use super::launch::{Launch, announce};
 use crate::Globals;
 use crate::args::{Given, flags};
 use crate::foreground::{self, Signals};
@@ -19,7 +19,7 @@ pub fn run(globals: &Globals, given: &Given<'_>) -> Result<u8, Error> {
     let mut launch = Launch::new(globals, given)?;
     if given.on(&flags::DETACH) {
         let stdio = launch.detached_stdio()?;
-        launch.finish(launch.plan(stdio, AT_ONCE)?.create()?.container)?;
+        announce(given, launch.plan(stdio, AT_ONCE)?.create()?.container)?;
         return Ok(0);
     }
     launch.refuse_console_socket()?;
@@ -34,7 +34,7 @@ pub fn run(globals: &Globals, given: &Given<'_>) -> Result<u8, Error> {
         foreground::adopt_orphans();
     }
     let created = plan.create()?;
-    let container = launch.finish(created.container)?;
+    let container = announce(given, created.container)?;
     let relay = match (host, created.io.pty) {
         (Some(host), Some(master)) => {
             Some(Relay::new(host, master, rustix::stdio::stdin(), rustix::stdio::stdout())?)

@@ -5,11 +5,11 @@
 //! Tests: in this file; the native one compares with the machine's own files.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
-use rustix::fs::{Access, AtFlags, CWD, accessat, stat, statfs};
+use rustix::buffer::spare_capacity;
+use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat, open, stat, statfs};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::error::{CgroupError, Result};
@@ -143,9 +143,12 @@ impl Layout {
         let own = read(OWN_CGROUPS)?;
         let mut layout = match unified_alone(&own)? {
             Some(layout) => layout,
-            None => Self::parse(&read(MOUNTINFO)?, &own)?,
+            None => {
+                let mut layout = Self::parse(&read(MOUNTINFO)?, &own)?;
+                layout.hierarchies.retain(is_what_it_says);
+                layout
+            }
         };
-        layout.hierarchies.retain(is_what_it_says);
         for hierarchy in &mut layout.hierarchies {
             hierarchy.writable = find_writable(hierarchy);
             if hierarchy.version == Version::V2 {
@@ -330,17 +333,27 @@ fn read_controllers(hierarchy: &Hierarchy) -> Result<Vec<String>> {
     Ok(read(&file)?.split_ascii_whitespace().map(str::to_owned).collect())
 }
 
+/// A file of the kernel's; without the questions about size and position that std asks first.
 fn read(path: impl AsRef<Path>) -> Result<String> {
-    let fail = |error: std::io::Error| CgroupError {
+    let fail = |errno: Option<Errno>| CgroupError {
         call: "read",
         path: path.as_ref().to_path_buf(),
-        errno: error.raw_os_error(),
+        errno: errno.map(Errno::raw_os_error),
         pointer: None,
-        note: error.raw_os_error().is_none().then(|| "it is not text".to_owned()),
+        note: errno.is_none().then(|| "it is not text".to_owned()),
     };
-    let mut text = String::with_capacity(4096);
-    File::open(path.as_ref()).map_err(fail)?.read_to_string(&mut text).map_err(fail)?;
-    Ok(text)
+    let fd = open(path.as_ref(), OFlags::RDONLY | OFlags::CLOEXEC, rustix::fs::Mode::empty())
+        .map_err(|errno| fail(Some(errno)))?;
+    let mut bytes = Vec::with_capacity(4096);
+    loop {
+        match rustix::io::read(&fd, spare_capacity(&mut bytes)) {
+            Ok(0) => break,
+            Ok(_) => bytes.reserve(1024),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(fail(Some(errno))),
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| fail(None))
 }
 
 #[cfg(test)]

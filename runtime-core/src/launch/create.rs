@@ -30,6 +30,7 @@ use crate::state::{
     ListenerRecord, Lock, MemoryPolicyRecord, NamespaceRecord, Progress, Record, RecordedHooks, Status, Store,
 };
 use crate::stdio::Stdio;
+use crate::sys::proc::namespace_of;
 use crate::validate::{HookPoint, Namespace, ValidHook};
 use coracle_init::program::Slot;
 use rustix::fs::{Mode, OFlags, open};
@@ -153,6 +154,7 @@ fn launch(
     } else {
         None
     };
+    session.settle()?;
     watch
         .step(Phase::Process, "wait for the init", || {
             session.until_waiting(
@@ -361,15 +363,17 @@ fn name_namespaces(record: &mut ContainerRecord, session: &Session) -> Result<()
     for namespace in &mut record.namespaces {
         namespace.ino = match network.filter(|_| namespace.kind == "net") {
             Some(made) => made,
-            None => namespace_inode(session.identity().pid, &namespace.kind),
+            None => namespace_inode(session, &namespace.kind),
         };
     }
     Ok(())
 }
 
 /// Inode of a namespace of our child; 0 when it cannot be read, which is what an unprivileged runtime gets for a non-dumpable child.
-fn namespace_inode(pid: i32, file: &str) -> u64 {
-    rustix::fs::stat(format!("/proc/{pid}/ns/{file}")).map_or(0, |stat| stat.st_ino)
+fn namespace_inode(session: &Session, file: &str) -> u64 {
+    let by_pidfd = namespace_of(session.pidfd(), file).and_then(rustix::fs::fstat);
+    let by_path = || rustix::fs::stat(format!("/proc/{}/ns/{file}", session.identity().pid));
+    by_pidfd.or_else(|_| by_path()).map_or(0, |stat| stat.st_ino)
 }
 
 /// Each file of a version 1 hierarchy in its slot; a missing one would leave the container out of that hierarchy.

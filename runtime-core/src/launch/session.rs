@@ -173,6 +173,11 @@ impl Session {
         &self.identity
     }
 
+    /// The child.
+    pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
     /// Whether a second clone will change the identity.
     pub(crate) fn has_second_clone(&self) -> bool {
         use coracle_init::program::Step;
@@ -219,6 +224,8 @@ impl Session {
     /// # Errors
     /// The first thing that cannot be done.
     pub(crate) fn beside(&self) -> Result<()> {
+        // Now: later the child waits for grace periods itself, and one is after the other.
+        crate::exe::let_go();
         self.answer_all(&self.script.beside, &Lent::default())
     }
 
@@ -329,6 +336,14 @@ impl Session {
             moved.stay();
         }
         Ok((self.identity.clone(), pidfd))
+    }
+
+    /// Waits for what is made beside the child: for the time in which the child works.
+    ///
+    /// # Errors
+    /// The network namespace's interface cannot be brought up.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        if self.has_second_clone() { Ok(()) } else { self.finish_network() }
     }
 
     fn finish_network(&mut self) -> Result<()> {

@@ -199,7 +199,9 @@ pub(crate) fn plan(
     // Unset means unchanged in the specification; images are made for 0022, which is what runc and crun give them.
     script.step(at("user/umask"), phase, Step::Umask { mask: user.umask.unwrap_or(0o022) });
     let cwd = script.str(&process.cwd)?;
-    script.step(at("cwd"), phase, Step::WorkingDir { path: cwd, create: true, optional: true });
+    if process.cwd != "/" {
+        script.step(at("cwd"), phase, Step::WorkingDir { path: cwd, create: true, optional: true });
+    }
     if no_new_privs {
         script.step(at("noNewPrivileges"), phase, Step::NoNewPrivs);
     }

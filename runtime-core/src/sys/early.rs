@@ -108,7 +108,8 @@ unsafe fn execute_readonly(argv: *const usize, envp: *const usize) {
     const EXE: &[u8] = b"/proc/self/exe\0";
     const CWD: usize = libc::AT_FDCWD as usize;
     const O_PATH_CLOEXEC: usize = (libc::O_PATH | libc::O_CLOEXEC) as usize;
-    const OPEN_TREE_CLONE_CLOEXEC: usize = 1 | libc::O_CLOEXEC as usize;
+    /// Stays open: closing it waits for an RCU grace period, which the next image does beside other work (`exe::let_go`).
+    const OPEN_TREE_CLONE: usize = 1;
     const EMPTY_PATH: usize = libc::AT_EMPTY_PATH as usize;
     const NOFOLLOW: usize = libc::AT_SYMLINK_NOFOLLOW as usize;
     const ST_RDONLY: u64 = 1;
@@ -148,12 +149,14 @@ unsafe fn execute_readonly(argv: *const usize, envp: *const usize) {
         path.add(slash).write(0);
         path.add(length).write(0);
         let name = path.add(slash + 1) as usize;
-        let tree = call(libc::SYS_open_tree, [CWD, path as usize, OPEN_TREE_CLONE_CLOEXEC, 0, 0]);
+        let tree = call(libc::SYS_open_tree, [CWD, path as usize, OPEN_TREE_CLONE, 0, 0]);
         let Ok(tree) = usize::try_from(tree) else { return };
         let attributes = [tree, empty, EMPTY_PATH, READONLY.as_ptr() as usize, size_of_val(&READONLY)];
         // The directory's clone and not the file's: whoever holds a descriptor of the latter can make it writable again.
         if call(libc::SYS_mount_setattr, attributes) == 0
             && call(libc::SYS_newfstatat, [tree, name, there as usize, NOFOLLOW, 0]) == 0
+            // Number 0, 1 or 2: the caller closed it, and the next image would take the tree for a stream.
+            && tree > 2
             && here.read() == there.read()
             && here.add(1).read() == there.add(1).read()
         {

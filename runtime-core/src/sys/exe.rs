@@ -5,7 +5,7 @@
 
 use rustix::io::Errno;
 use std::ffi::{CStr, c_char};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 unsafe extern "C" {
     /// The process's environment (environ(7)).
@@ -53,6 +53,27 @@ pub(crate) fn execute(dir: BorrowedFd<'_>, name: &CStr, args: &[&CStr]) -> Errno
         libc::syscall(libc::SYS_execveat, dir.as_raw_fd(), name.as_ptr(), argv.as_ptr(), environ, flags);
     }
     last()
+}
+
+/// The descriptor by which the entry point executed this image, now close-on-exec; `None` when it did not.
+pub(crate) fn executed_from() -> Option<OwnedFd> {
+    // SAFETY: no arguments that could be wrong.
+    let name = unsafe { libc::getauxval(libc::AT_EXECFN) };
+    if name == 0 {
+        return None;
+    }
+    // SAFETY: the kernel puts a C string on the initial stack, which lives as long as the process (getauxval(3)).
+    let name = unsafe { CStr::from_ptr(std::ptr::with_exposed_provenance(usize::try_from(name).ok()?)) };
+    // What execve made of a descriptor and a name (fs/exec.c, alloc_bprm). Others execute by descriptor too, but with a path that they
+    // close on execve or a name that is empty.
+    let (number, _) = name.to_str().ok()?.strip_prefix("/dev/fd/")?.split_once('/')?;
+    let number: i32 = number.parse().ok().filter(|number| *number > 2)?;
+    // SAFETY: plain numbers.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
+        return None;
+    }
+    // SAFETY: it was open a moment ago, and nobody else in this program knows it: this is called once, before any thread is started.
+    Some(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 fn last() -> Errno {

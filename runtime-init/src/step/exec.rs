@@ -145,14 +145,27 @@ impl Passwd {
     }
 }
 
-/// Part is the signal's number; 65 is the mask.
-pub(crate) fn reset_signals() -> Result<(), Fail> {
+/// Which signals are ignored; nothing changes that but [`reset_signals`] and the walker's own SIGPIPE, which is at its beginning.
+pub(crate) fn ignored_signals() -> Result<u64, Fail> {
+    let mut ignored = 0;
     for signal in 1..=64_u32 {
         // SIGKILL and SIGSTOP have no action to read.
-        if matches!(signal, 9 | 19) {
-            continue;
+        if !matches!(signal, 9 | 19) && sys::is_ignored(signal).at(signal, Call::Signal)? {
+            ignored |= bit_of(signal);
         }
-        if sys::is_ignored(signal).at(signal, Call::Signal)? {
+    }
+    Ok(ignored)
+}
+
+fn bit_of(signal: u32) -> u64 {
+    1_u64.checked_shl(signal.wrapping_sub(1)).unwrap_or(0)
+}
+
+/// Part is the signal's number; 65 is the mask. `ignored`: what [`ignored_signals`] found.
+pub(crate) fn reset_signals(ignored: Option<u64>) -> Result<(), Fail> {
+    let ignored = ignored.map_or_else(ignored_signals, Ok)?;
+    for signal in 1..=64_u32 {
+        if ignored & bit_of(signal) != 0 {
             // Ignoring again throws away what is pending, which else would strike when the mask is emptied.
             sys::set_ignored(signal, true).at(signal, Call::Signal)?;
             sys::set_ignored(signal, false).at(signal, Call::Signal)?;

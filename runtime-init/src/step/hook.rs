@@ -283,7 +283,7 @@ fn child(
         }
         sys::close_range(tell.saturating_add(1), u32::MAX).at(2, Call::CloseRange)?;
     }
-    reset_signals()?;
+    reset_signals(None)?;
     Err(Fail::new(2, Call::Execve, sys::execve(path, argv, env)))
 }
 

@@ -7,6 +7,7 @@ use rustix::io::Errno;
 
 use crate::program::{Slot, Str};
 use crate::report::{self, At, Fail, Say, alive_or_exit};
+use crate::step::exec::ignored_signals;
 use crate::sys::{self, Forked, Prctl};
 use crate::walk::Walk;
 use crate::wire::{Call, Kind, Message};
@@ -46,6 +47,10 @@ pub(crate) fn born(w: &mut Walk<'_>, first: Slot, count: u32, optional: bool) ->
         return Ok(());
     }
     report::send(w.report, &Message::plain(Kind::Born)).at(0, Call::Write)?;
+    // While the parent works.
+    if w.ignored.is_none() {
+        w.ignored = Some(ignored_signals()?);
+    }
     loop {
         let (before, channel) = (next, w.report);
         report::expect(channel, Kind::Go, |fd| {
