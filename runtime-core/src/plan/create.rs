@@ -130,7 +130,7 @@ pub(crate) fn plan(
         groups_denied: around.deny_setgroups,
         keep_groups: false,
         // execCPUAffinity is for further processes.
-        cpus: None,
+        cpus: process::Cpus::All,
         memory: valid.memory_policy.as_ref(),
         personality: valid.personality,
         nice_from_outside: process::nice_from_outside(user_namespace, facts.capabilities),

@@ -9,7 +9,7 @@
 //! Must not: touch the machine, read the bundle. Tests: golden plans; `tests` package, lifecycle and hostile.
 
 use super::lsm::Labels;
-use super::process::{self, Filter, Gate};
+use super::process::{self, Cpus, Filter, Gate};
 use super::script::{Answer, Open, Script};
 use super::seccomp;
 use crate::error::{Error, ErrorKind, Phase, Result};
@@ -122,7 +122,11 @@ pub(crate) fn plan(
         user_namespace,
         groups_denied: container.groups_denied,
         keep_groups: false,
-        cpus: valid.affinity_final.as_ref(),
+        cpus: match (&valid.affinity_initial, &valid.affinity_final) {
+            (_, Some(last)) => Cpus::Only(last),
+            (Some(_), None) => Cpus::Kept,
+            (None, None) => Cpus::All,
+        },
         memory: container.memory.as_ref(),
         personality: container.personality,
         nice_from_outside: process::nice_from_outside(user_namespace, capabilities),
@@ -333,6 +337,22 @@ mod tests {
                 assert!(enter.iter().all(|n| initial[0] < *n && *n < last[0]), "{plan}");
             }
         }
+    }
+
+    #[test]
+    fn without_last_processors_the_kernel_decides() {
+        let count = |extra: &str| planned(extra, &container()).matches("CpuAffinity").count();
+        assert_eq!(
+            count(r#","execCPUAffinity":{"initial":"0"}"#),
+            1,
+            "config.md: SHOULD NOT change it afterwards"
+        );
+        assert_eq!(count(r#","execCPUAffinity":{"final":"0"}"#), 1);
+        assert_eq!(
+            count(r#","execCPUAffinity":{"initial":"","final":""}"#),
+            1,
+            "the caller's is not the container's"
+        );
     }
 
     #[test]

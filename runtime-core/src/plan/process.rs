@@ -32,6 +32,17 @@ pub(crate) struct Filter {
     pub(crate) listener: Option<Handing>,
 }
 
+/// Which CPUs a process may use once it is in its cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cpus<'a> {
+    /// All that the cpuset allows, whatever the caller was bound to: since Linux 6.2 the kernel remembers that.
+    All,
+    /// These.
+    Only(&'a IndexList),
+    /// What the kernel makes of those that were set before it entered the cgroup.
+    Kept,
+}
+
 /// Everything that decides about the process.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted<'a> {
@@ -50,8 +61,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) answers_from_outside: bool,
     /// Labels of security modules.
     pub(crate) labels: Labels<'a>,
-    /// Which CPUs it may use; otherwise all that the cpuset allows, whatever the caller was bound to.
-    pub(crate) cpus: Option<&'a IndexList>,
+    /// Which CPUs it may use.
+    pub(crate) cpus: Cpus<'a>,
     /// Where its memory comes from (set_mempolicy(2)).
     pub(crate) memory: Option<&'a MemoryPlacement>,
     /// Execution domain (personality(2)).
@@ -126,12 +137,15 @@ fn plan_scheduling(script: &mut Script, wanted: &Wanted<'_>) -> Result<()> {
     let process = wanted.process;
     let at = |field: &str| format!("{}/{field}", wanted.pointer);
     // More bits than any kernel has CPUs; the kernel takes those that the cpuset allows.
-    let (pointer, mask) = match wanted.cpus {
-        Some(cpus) => (at("execCPUAffinity/final"), cpus.mask()),
-        None => (String::new(), vec![0xff; 1024]),
+    let cpus = match wanted.cpus {
+        Cpus::Only(cpus) => Some((at("execCPUAffinity/final"), cpus.mask())),
+        Cpus::All => Some((String::new(), vec![0xff; 1024])),
+        Cpus::Kept => None,
     };
-    let mask = script.arena.raw(&mask)?;
-    script.step(pointer, phase, Step::CpuAffinity { mask });
+    if let Some((pointer, mask)) = cpus {
+        let mask = script.arena.raw(&mask)?;
+        script.step(pointer, phase, Step::CpuAffinity { mask });
+    }
     if let Some(memory) = wanted.memory {
         let nodes = memory.nodes.as_ref().map(IndexList::mask).unwrap_or_default();
         let nodes = script.arena.raw(&nodes)?;

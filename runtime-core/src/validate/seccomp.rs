@@ -144,15 +144,16 @@ fn listener(
         }
         return None;
     };
-    if !report.absolute(&path_at, path) {
-        return None;
-    }
+    // Whatever it is: config-linux.md, "this value is ignored".
     if !notifies {
         report.warn(
             &path_at,
             "seccomp-listener-unused",
             format!("is not used, no rule notifies: {}", shown(path)),
         );
+        return None;
+    }
+    if !report.absolute(&path_at, path) {
         return None;
     }
     Some(SeccompListener { path: PathBuf::from(path), metadata: metadata.to_owned() })

@@ -98,10 +98,11 @@ fn seccomp() {
         ),
         (
             at,
-            json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "run/l"}),
+            json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "run/l", "syscalls": [{"names": ["a"], "action": "SCMP_ACT_NOTIFY"}]}),
             "/linux/seccomp/listenerPath",
             "path-not-absolute",
         ),
+        (at, json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "run/l"}), "", ""),
         (
             at,
             json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "m"}),
