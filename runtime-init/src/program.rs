@@ -280,8 +280,9 @@ steps! {
     /// The first process sends `Stage` with the pidfd and exits; the new one goes on with the next step, and sends nothing before
     /// `Stage` was sent.
     SecondClone { flags: u64, cgroup: Slot } = 8,
-    /// `setresgid(0)`, `setresuid(0)`, `setgroups([])` (part 2, only with `groups`): becomes root of its user namespace.
-    NamespaceRoot { groups: bool } = 9,
+    /// `setresgid(0)`, `setresuid(0)`, `setgroups([])` (part 2, only with `groups`): becomes root of its user namespace. An id 0
+    /// that does not exist there is `uid` or `gid` instead.
+    NamespaceRoot { groups: bool, uid: u32, gid: u32 } = 9,
     /// Writes "0" to an open `tasks` or `cgroup.procs` file.
     JoinCgroup { fd: Slot } = 10,
 

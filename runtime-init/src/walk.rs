@@ -195,7 +195,7 @@ fn one(w: &mut Walk<'_>, step: Step) -> Result<(), Fail> {
         Step::Unshare { flags } => ns::unshare(w, flags),
         Step::JoinNamespace { fd, nstype } => ns::join(w, fd, nstype),
         Step::SecondClone { flags, cgroup } => ns::second_clone(w, flags, cgroup),
-        Step::NamespaceRoot { groups } => ns::namespace_root(groups),
+        Step::NamespaceRoot { groups, uid, gid } => ns::namespace_root(groups, uid, gid),
         Step::JoinCgroup { fd } => ns::join_cgroup(w, fd),
         Step::RootReady => ns::root_ready(w),
         Step::Hook { hook, .. } => hook::hook(w, hook),

@@ -15,6 +15,7 @@ cases![
     users_joined,
     users_own_their_namespaces,
     users_unmapped,
+    users_without_root,
     time_offsets,
     time_offsets_without_namespace,
     names_of_the_host,
@@ -227,6 +228,48 @@ fn users_own_their_namespaces(t: &T) {
     for answer in &got {
         assert!(answer.get("ok").is_some(), "{answer}");
     }
+}
+
+fn users_without_root(t: &T) {
+    t.differs("runc", "runc becomes root of the user namespace, which has none");
+    t.differs("crun", "a further process becomes root of the user namespace, which has none");
+    t.needs(&[Need::UserNamespaces]);
+    let single = |bundle: &mut Bundle| {
+        bundle.user_namespace(100_000);
+        let map = json!([{"containerID": 1000, "hostID": 100_000, "size": 1}]);
+        bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+        bundle.set("/process/user", json!({"uid": 1000, "gid": 1000}));
+        // The terminals' group is not mapped.
+        let options = bundle.spec["mounts"][2]["options"].as_array_mut().unwrap();
+        options.retain(|option| option != "gid=5");
+    };
+    let mut bundle =
+        Bundle::new(t, &["report", "--path", "/dev/shm", "--path", "/made/here", "--path", "/dev/null"]);
+    single(&mut bundle);
+    bundle.mount("tmpfs", "tmpfs", "/made/here", &["mode=700"]);
+    let seen = report(t, &mut bundle);
+    assert_eq!(seen["uid"], json!({"real": 1000, "effective": 1000, "saved": 1000, "fs": 1000}));
+    assert_eq!(seen["gid"], json!({"real": 1000, "effective": 1000, "saved": 1000, "fs": 1000}));
+    assert_eq!((&seen["groups"], &seen["uidMap"]), (&json!([]), &json!([["1000", "100000", "1"]])));
+    assert_eq!(
+        (&seen["paths"]["/dev/shm"]["uid"], &seen["paths"]["/made/here"]["uid"]),
+        (&json!(1000), &json!(1000))
+    );
+    assert_eq!(seen["caps"]["effective"], json!([]));
+    // A further process, and a container that joins the namespace.
+    let mut first = Bundle::new(t, &["ready"]);
+    single(&mut first);
+    let first = Container::new(t, &mut first);
+    first.ready();
+    let done = first.exec(&["/payload", "report"]).expect(0);
+    assert_eq!(done.json()["uid"]["effective"], 1000, "{done}");
+    let mut other = Bundle::new(t, &["report"]);
+    single(&mut other);
+    other.remove("/linux/uidMappings").remove("/linux/gidMappings").without_namespace("user");
+    let path = format!("/proc/{}/ns/user", first.pid());
+    other.add("/linux/namespaces", json!({"type": "user", "path": path}));
+    assert_eq!(report(t, &mut other)["uid"]["effective"], 1000);
+    first.end();
 }
 
 fn users_unmapped(t: &T) {

@@ -19,6 +19,7 @@ cases![
     own_specification_runs,
     demonstration,
     root_of_another_user,
+    as_nobody_but_oneself,
     nothing_is_left,
 ];
 
@@ -49,6 +50,32 @@ fn listener_by_socket(t: &T) {
     bundle.set("/linux/seccomp", rule(&["times", "sendmsg"]));
     let error = Container::new(t, &mut bundle).create_call().done().error();
     assert_eq!(error["code"], "seccomp-locks-listener", "{error}");
+}
+
+/// One mapping, and not of root: who one is outside, under another number.
+fn as_nobody_but_oneself(t: &T) {
+    t.differs("runc", "runc becomes root of the user namespace, which has none");
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let mut bundle =
+        Bundle::new(t, &["report", "--path", "/dev/shm", "--path", "/dev/null", "--path", "/data/file"]);
+    let source = t.dir().join("closed");
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("file"), "").unwrap();
+    fs::set_permissions(&source, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    bundle.bind(&source, "/data", &["ro"]);
+    bundle.set("/linux/uidMappings", json!([{"containerID": 1000, "hostID": uid, "size": 1}]));
+    bundle.set("/linux/gidMappings", json!([{"containerID": 1001, "hostID": gid, "size": 1}]));
+    bundle.set("/process/user", json!({"uid": 1000, "gid": 1001}));
+    let seen = report(t, &mut bundle);
+    assert_eq!((&seen["uid"]["real"], &seen["gid"]["real"]), (&json!(1000), &json!(1001)));
+    assert_eq!(
+        (&seen["paths"]["/dev/shm"]["uid"], &seen["paths"]["/data/file"]["uid"]),
+        (&json!(1000), &json!(1000))
+    );
+    assert_eq!(
+        (&seen["paths"]["/dev/null"]["major"], &seen["paths"]["/dev/null"]["minor"]),
+        (&json!(1), &json!(3))
+    );
 }
 
 fn exit_codes(t: &T) {

@@ -405,7 +405,7 @@ fn namespace_surroundings(
         kernel: facts.kernel,
         maps: new_user.then(|| Maps::new(uids, gids)),
         deny_setgroups,
-        root_is_mapped: !new_user || uids.iter().any(|m| m.container_id.get() == 0),
+        user: (valid.process.user.uid.get(), valid.process.user.gid.get()),
         devices: net_devices(valid),
         time_offsets: (!valid.time_offsets.is_empty()).then(|| {
             let line = |o: &crate::validate::ClockOffset| {

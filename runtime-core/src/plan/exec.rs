@@ -175,7 +175,7 @@ pub(crate) fn plan(
         script.step("", phase, Step::JoinNamespace { fd, nstype: now });
     }
     if user_namespace && container.root_is_mapped {
-        script.step("", phase, Step::NamespaceRoot { groups: !container.groups_denied });
+        script.step("", phase, Step::NamespaceRoot { groups: !container.groups_denied, uid: 0, gid: 0 });
         script.step("", phase, Step::NonDumpable);
     }
     if second {

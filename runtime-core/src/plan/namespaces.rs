@@ -44,8 +44,8 @@ pub(crate) struct Surroundings {
     pub(crate) maps: Option<Maps>,
     /// Whether setgroups(2) has to be denied before `gid_map` may be written.
     pub(crate) deny_setgroups: bool,
-    /// Whether id 0 exists in the user namespace that is entered.
-    pub(crate) root_is_mapped: bool,
+    /// The user and group of the process: who init is where the user namespace has no id 0.
+    pub(crate) user: (u32, u32),
     /// Network devices of the host.
     pub(crate) devices: Vec<Planned<NetDevice>>,
     /// Lines of `timens_offsets`.
@@ -128,9 +128,9 @@ pub(crate) fn plan(
         // After Go: until then an unprivileged parent has to open our uid_map; nobody else sees us yet.
         script.step("", phase, Step::NonDumpable);
     }
-    if wanted.contains(NamespaceKind::User) && around.root_is_mapped {
-        let groups = !around.deny_setgroups;
-        script.step(at(NamespaceKind::User), phase, Step::NamespaceRoot { groups });
+    if wanted.contains(NamespaceKind::User) {
+        let (groups, (uid, gid)) = (!around.deny_setgroups, around.user);
+        script.step(at(NamespaceKind::User), phase, Step::NamespaceRoot { groups, uid, gid });
         script.step("", phase, Step::NonDumpable);
     }
     for kind in JOIN_ORDER {

@@ -119,9 +119,14 @@ pub(crate) fn second_clone(w: &Walk<'_>, flags: u64, cgroup: Slot) -> Result<(),
     }
 }
 
-pub(crate) fn namespace_root(groups: bool) -> Result<(), Fail> {
-    sys::setresgid(0).at(0, Call::Setresgid)?;
-    sys::setresuid(0).at(1, Call::Setresuid)?;
+pub(crate) fn namespace_root(groups: bool, uid: u32, gid: u32) -> Result<(), Fail> {
+    // EINVAL: the namespace maps no such id. Its capabilities do not hang on it.
+    let or = |set: fn(u32) -> Result<(), Errno>, other: u32| match set(0) {
+        Err(Errno::INVAL) => set(other),
+        done => done,
+    };
+    or(sys::setresgid, gid).at(0, Call::Setresgid)?;
+    or(sys::setresuid, uid).at(1, Call::Setresuid)?;
     if groups { sys::setgroups(&[]).at(2, Call::Setgroups) } else { Ok(()) }
 }
 
