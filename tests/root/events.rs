@@ -3,7 +3,16 @@ use coracle_tests::cgroup::Mode;
 use coracle_tests::*;
 use std::time::Duration;
 
-cases![stats_agree_with_the_kernel, stats_have_the_keys_of_runc, oom, ends, interval, throttled, refused];
+cases![
+    stats_agree_with_the_kernel,
+    stats_have_the_keys_of_runc,
+    oom,
+    ends,
+    interval,
+    throttled,
+    refused,
+    top
+];
 
 fn stats(container: &Container<'_>) -> Value {
     let line = container.call("events").arg("--stats").ok();
@@ -175,4 +184,32 @@ fn refused(t: &T) {
         container.call("events").arg("--interval=5").done().expect(1);
     }
     container.delete();
+}
+
+fn top(t: &T) {
+    t.needs(&[Need::Controller("pids"), Need::Controller("memory"), Need::Controller("cpu")]);
+    if !t.ours() {
+        t.skip("others have no such command");
+    }
+    let mut bundle = Bundle::new(t, &["ready"]);
+    bundle.set("/linux/resources/memory", json!({"limit": 96 << 20}));
+    bundle.set("/linux/resources/pids", json!({"limit": 44}));
+    let container = Container::new(t, &mut bundle);
+    container.ready();
+    let spinning = container.exec_running(&["/payload", "spin", "2500"]);
+    // Two readings, and between them something is used.
+    let done = container.bare("top").args(["--interval", "500ms"]).ok();
+    let lines: Vec<&str> = done.out.lines().collect();
+    assert_eq!(lines.len(), 2, "{done}");
+    let words: Vec<&str> = lines[1].split_whitespace().collect();
+    assert_eq!(words[0], container.id);
+    let cpu: f64 = words[1].trim_end_matches('%').parse().unwrap();
+    assert!(cpu > 5.0, "{done}");
+    assert!(lines[1].contains("96.0 MiB") && lines[1].contains("2/44"), "{done}");
+    assert!(!done.out.contains('\u{1b}'), "plain on a pipe");
+    let rounds = container.call("top").args(["-n", "2", "--interval=50ms"]).ok();
+    assert_eq!(rounds.out.lines().count(), 4, "{rounds}");
+    spinning.done().expect(0);
+    container.bare("top").args(["--interval=10ms", "missing"]).done().expect(1);
+    container.end();
 }

@@ -237,6 +237,18 @@ pub static COMMANDS: &[Command] = &[
     plain("pause", "freeze all processes of a container", cmd::pause::pause),
     plain("resume", "let a paused container go on", cmd::pause::resume),
     Command {
+        arguments: "[ID...]",
+        count: Count::AtLeast(0),
+        flags: &[&f::TOP_INTERVAL, &f::COUNT],
+        details: "The busiest first. CPU is a share of one processor. PRESSURE: how much of the last ten seconds something waited for\n\
+                  processors, memory and disks, where the kernel tells.",
+        examples: &[
+            ("coracle top", "all containers, until ^C"),
+            ("coracle top -n 1 web1 | cat", "one, once, as plain lines"),
+        ],
+        ..plain("top", "show what containers use", cmd::top::run)
+    },
+    Command {
         flags: &[&f::STATS, &f::INTERVAL],
         details: "One line of JSON for each event, until the container has stopped: `stats` at the interval, `oom` when the kernel killed\n\
                   a process for want of memory. Keys and units are runc's.",

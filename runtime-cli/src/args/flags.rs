@@ -182,3 +182,11 @@ pub static INTERVAL: Flag = flag(
     Takes::Text("TIME"),
     "how often statistics are printed, as 5s (the default) or 500ms",
 );
+pub static TOP_INTERVAL: Flag =
+    flag("interval", NONE, Takes::Text("TIME"), "how often, as 1s (the default) or 500ms");
+pub static COUNT: Flag = flag(
+    "count",
+    'n',
+    Takes::Number("N"),
+    "how many times (default: until interrupted on a terminal, else once)",
+);

@@ -84,7 +84,7 @@ fn wait(events: &impl AsFd, next: Option<Instant>) -> Result<(), Error> {
 }
 
 /// A time as Go writes it: `5s`, `1m30s`, `1.5h`, `250ms`.
-fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     const UNITS: [(&str, f64); 8] = [
         ("ns", 1e-9),
         ("us", 1e-6),

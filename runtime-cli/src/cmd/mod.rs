@@ -19,6 +19,7 @@ pub mod run;
 pub mod spec;
 pub mod start;
 pub mod state;
+pub mod top;
 pub mod update;
 
 use std::ffi::OsString;
