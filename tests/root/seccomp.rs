@@ -9,6 +9,7 @@ cases![
     killed,
     trapped,
     logged,
+    memory_may_stay,
     hooks_that_it_would_lock_out,
     comparisons,
     conditions_are_all_needed,
@@ -133,6 +134,20 @@ fn logged(t: &T) {
         bundle.set("/linux/seccomp", policy("SCMP_ACT_LOG", rules));
         bundle.set("/process/noNewPrivileges", json!(privileges));
         Container::new(t, &mut bundle).run().expect(7);
+    }
+}
+
+/// Giving memory back while it waits is no duty of the runtime: a filter may refuse it.
+fn memory_may_stay(t: &T) {
+    for privileges in [true, false] {
+        let rules = json!([{"names": ["madvise", "times"], "action": "SCMP_ACT_ERRNO", "errnoRet": 99}]);
+        let mut bundle = Bundle::new(t, &["do", &json!(["syscall", TIMES, 0]).to_string()]);
+        bundle.set("/linux/seccomp", policy("SCMP_ACT_ALLOW", rules));
+        bundle.set("/process/noNewPrivileges", json!(privileges));
+        let container = Container::new(t, &mut bundle);
+        container.up();
+        container.until("errno");
+        assert_eq!(errno(&serde_json::from_str::<Value>(container.printed().trim()).unwrap()[0]), Some(99));
     }
 }
 

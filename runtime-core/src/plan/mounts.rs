@@ -375,7 +375,8 @@ fn plan_legacy_cgroups(
     let pointer = format!("/mounts/{}", mount.index);
     let flags = &mount.options;
     let readonly = flags.attributes.set & ATTR_RDONLY;
-    let options = script.arena.list(["mode=755"])?;
+    let context = lsm::mount_option(around.label, "tmpfs", &[]);
+    let options = script.arena.list(["mode=755"].into_iter().chain(context.as_deref()))?;
     let base = new_fs(script, &pointer, "tmpfs", "tmpfs", options, flags.attributes.set & !ATTR_RDONLY)?;
     let hierarchies = legacy_hierarchies(around);
     for hierarchy in &hierarchies {

@@ -118,8 +118,13 @@ fn place(insns: &[Insn], flags: u64, ahead: Ahead) -> Result<Filter, Denied> {
     };
     let allowed = |name: &str| {
         action(name).is_none_or(|action| {
-            // Whoever wants to be asked about the program is there by then.
-            action.permits() || (listens && name == "execve" && action == Action::Notify)
+            match name {
+                // Whoever wants to be asked about the program is there by then.
+                "execve" if listens && action == Action::Notify => true,
+                // It gives memory back, and does without where it cannot.
+                "madvise" if matches!(action, Action::Errno(_)) => true,
+                _ => action.permits(),
+            }
         })
     };
     let first = |work: Work, names: &[&'static str]| {
