@@ -130,7 +130,8 @@ impl<'c> Exec<'c> {
         let mut streams = self.stdio.open()?;
         let mut slots = streams.take(plan.streams);
         slots.extend(each_join(&plan.joins, joins)?);
-        slots.extend(entry(plan.entry, cgroup)?);
+        let first = container.record().init.as_ref().map(|init| init.pid);
+        slots.extend(entry(plan.entry, cgroup, first.filter(|_| below.is_none()))?);
         let setting = Setting {
             cgroup,
             beside: cgroup
@@ -215,17 +216,14 @@ impl<'c> Exec<'c> {
     }
 }
 
-/// The descriptor by which the process gets into the version 2 cgroup, when it is not born there.
-fn entry(entry: Entry, cgroup: Option<&Cgroup>) -> Result<Option<(Slot, OwnedFd)>> {
+/// The descriptor by which the process gets into the version 2 cgroup, when it is not born there. `beside`: the container's first process,
+/// unless a place below was asked for.
+fn entry(entry: Entry, cgroup: Option<&Cgroup>, beside: Option<i32>) -> Result<Option<(Slot, OwnedFd)>> {
     let Some(cgroup) = cgroup else { return Ok(None) };
     match entry {
         Entry::None | Entry::Born => Ok(None),
         Entry::Written(slot) => Ok(cgroup.entry()?.map(|file| (slot, file))),
-        Entry::Second(slot) => {
-            let copy = cgroup.into_cgroup_fd().map(|dir| dir.try_clone_to_owned()).transpose();
-            let copy = copy.map_err(|e| Error::os("duplicate the cgroup's descriptor", e))?;
-            Ok(copy.map(|dir| (slot, dir)))
-        }
+        Entry::Second(slot) => Ok(cgroup.directory_beside(beside)?.map(|dir| (slot, dir))),
     }
 }
 

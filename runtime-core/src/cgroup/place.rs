@@ -85,6 +85,28 @@ impl Cgroup {
         Ok(found)
     }
 
+    /// The version 2 directory for a further process that is cloned into it: this one, or where `pid` is when this one hands controllers
+    /// down to cgroups below it.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
+    pub(crate) fn directory_beside(&self, pid: Option<i32>) -> Result<Option<OwnedFd>> {
+        /// Links of a directory without directories.
+        const ALONE: u64 = 2;
+        let Some((member, fd)) = self.v2().zip(self.into_cgroup_fd()) else { return Ok(None) };
+        // One cheap look for what almost none has; controllers are handed down where processes are below alone.
+        let links = rustix::fs::fstat(fd).map_or(ALONE, |stat| u64::try_from(stat.st_nlink).unwrap_or(ALONE));
+        if let Some(pid) = pid.filter(|_| links != ALONE) {
+            let down = member.dir.read("cgroup.subtree_control")?;
+            let found = if down.trim().is_empty() { None } else { self.directory_of(pid)? };
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        let copy = rustix::io::fcntl_dupfd_cloexec(fd, 0);
+        copy.map(Some).map_err(|e| CgroupError::call("duplicate", member.dir.path(), e))
+    }
+
     /// Whether processes in it stand still, because it or one above it is frozen.
     ///
     /// # Errors

@@ -288,6 +288,16 @@ fn hint(message: &Message, wording: &StepRecord) -> Option<&'static str> {
             Some("the key quota is used up; --no-new-keyring does without")
         }
         ("Seccomp", _, libc::EACCES) => Some("without noNewPrivileges the filter needs CAP_SYS_ADMIN"),
+        ("SecondClone", _, libc::EBUSY) => {
+            Some("the cgroup hands controllers down to cgroups below it, and takes no processes itself")
+        }
+        ("SecondClone", _, libc::EOPNOTSUPP) => {
+            Some("the cgroup is a threaded one, or below one: it takes threads alone")
+        }
+        ("SecondClone", _, libc::EAGAIN) => Some("a limit of processes leaves no room, such as pids.limit"),
+        ("Hook", Call::Clone3, libc::EAGAIN) => Some(
+            "a limit of processes leaves no room, or the policy is SCHED_DEADLINE, under which nothing is forked without SCHED_FLAG_RESET_ON_FORK",
+        ),
         ("Label", Call::Openat2, libc::EXDEV) => {
             Some("something is mounted over the file in the host's procfs")
         }
