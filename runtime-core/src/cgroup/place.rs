@@ -92,10 +92,10 @@ impl Cgroup {
     /// A directory cannot be read.
     pub(crate) fn directory_beside(&self, pid: Option<i32>) -> Result<Option<OwnedFd>> {
         /// Links of a directory without directories.
-        const ALONE: u64 = 2;
+        const ALONE: u128 = 2;
         let Some((member, fd)) = self.v2().zip(self.into_cgroup_fd()) else { return Ok(None) };
         // One cheap look for what almost none has; controllers are handed down where processes are below alone.
-        let links = rustix::fs::fstat(fd).map_or(ALONE, |stat| u64::try_from(stat.st_nlink).unwrap_or(ALONE));
+        let links = rustix::fs::fstat(fd).map_or(ALONE, |stat| u128::from(stat.st_nlink));
         if let Some(pid) = pid.filter(|_| links != ALONE) {
             let down = member.dir.read("cgroup.subtree_control")?;
             let found = if down.trim().is_empty() { None } else { self.directory_of(pid)? };
