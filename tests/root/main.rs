@@ -24,6 +24,7 @@ mod mounts;
 mod namespaces;
 mod netdevices;
 mod notify;
+mod options;
 mod places;
 mod process;
 mod scheduling;
@@ -38,6 +39,7 @@ fn main() -> std::process::ExitCode {
         process::CASES,
         scheduling::CASES,
         mounts::CASES,
+        options::CASES,
         idmaps::CASES,
         devices::CASES,
         namespaces::CASES,

@@ -10,7 +10,7 @@ use super::script::Script;
 use super::sources::{Opened, Sources, directory_name, inside_root, legacy_hierarchies};
 use super::{devices, lsm};
 use crate::cgroup::{CgroupPlan, Layout};
-use crate::error::{Phase, Result};
+use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::validate::{MountOptions, Propagation, PropagationKind, ValidMount, superblock};
 use coracle_init::program::{ATTACH_NO_LINKS, ATTACH_ON_PROC, ATTACH_TAKE_MODE, Slot, Step, StrList};
 use std::path::Path;
@@ -117,7 +117,7 @@ pub(crate) fn plan_readonly(
 ) -> Result<()> {
     for mount in mounts.iter().filter(|m| m.destination == "/dev" && m.kind == "tmpfs" && !m.options.remount)
     {
-        if mount.options.attributes.set & ATTR_RDONLY != 0 {
+        if alone(&mount.options) & ATTR_RDONLY != 0 {
             let target = script.str(&mount.destination)?;
             let (set, clear, propagation, recursive) = (ATTR_RDONLY, 0, 0, false);
             let step = Step::Remount { target, set, clear, propagation, recursive };
@@ -197,11 +197,13 @@ fn plan_one(
             let fstype = if mount.kind == "cgroup" { "cgroup2" } else { mount.kind.as_str() };
             let data = if fstype == "cgroup2" { &[][..] } else { flags.data.as_slice() };
             let context = lsm::mount_option(around.label, fstype, data);
-            let words = options(script, flags, data.iter().chain(&context), false)?;
+            let version = counted(mount, fstype, around.kernel)?;
+            let words = options(script, flags, data.iter().chain(&context).chain(&version), false)?;
             let is_dev = mount.destination == "/dev" && mount.kind == "tmpfs";
             // What is filled or takes its mode from what it covers is made read-only after it was attached, `/dev` after all mounts.
-            let late = if mount.kind == "tmpfs" { flags.attributes.set & ATTR_RDONLY } else { 0 };
-            let attrs = flags.attributes.set & !late;
+            let set = alone(flags);
+            let late = if mount.kind == "tmpfs" { set & ATTR_RDONLY } else { 0 };
+            let attrs = set & !late;
             let tree = new_fs(script, &pointer, fstype, &mount.source, words, attrs)?;
             if mount.kind == "devpts" {
                 mounted.devpts = Some(tree);
@@ -229,7 +231,7 @@ fn plan_one(
 }
 
 /// Options for fsconfig(2). Read-only is not among them: super blocks of sysfs, cgroup and others are shared, so it is the mount's.
-/// `silent`, `loud` and `iversion` have no name there; the first two only concern the kernel's log, the last is always on.
+/// `silent` and `loud` have no name there: they only concern the kernel's log. For `iversion` see [`counted`].
 fn options<'d>(
     script: &mut Script,
     flags: &MountOptions,
@@ -312,14 +314,33 @@ fn bind(
 
 fn propagate(script: &mut Script, mount: &ValidMount, tree: Slot) {
     let pointer = format!("/mounts/{}/options", mount.index);
-    let flags = &mount.options;
-    let whole =
-        Attr { set: flags.recursive.set, clear: flags.recursive.clear, recursive: true, ..Attr::default() };
-    tree_attr(script, &pointer, Phase::Mounts, tree, whole);
-    for word in &flags.propagation {
+    for word in &mount.options.propagation {
         let attr =
             Attr { propagation: propagation_flag(word.kind), recursive: word.recursive, ..Attr::default() };
         tree_attr(script, &pointer, Phase::Mounts, tree, attr);
+    }
+}
+
+/// Attributes of a mount that has none below it: there the recursive words say what the others do, which win.
+fn alone(flags: &MountOptions) -> u64 {
+    (flags.recursive.set & !flags.attributes.clear) | flags.attributes.set
+}
+
+/// `iversion`: since Linux 6.1 every file system that can count changes does; before, btrfs and xfs did, ext4 had a word of its own.
+fn counted(mount: &ValidMount, fstype: &str, kernel: (u32, u32)) -> Result<Option<String>> {
+    if mount.options.superblock.set & superblock::I_VERSION == 0 || kernel >= (6, 1) {
+        return Ok(None);
+    }
+    match fstype {
+        "btrfs" | "xfs" => Ok(None),
+        "ext4" => Ok(Some("i_version".to_owned())),
+        _ => Err(Error::new(
+            ErrorKind::Unsupported,
+            "count the changes of files: not before Linux 6.1 on this file system",
+        )
+        .at(format!("/mounts/{}/options", mount.index))
+        .in_phase(Phase::Mounts)
+        .with_code("iversion")),
     }
 }
 
@@ -345,17 +366,16 @@ fn plan_remount(script: &mut Script, mount: &ValidMount) -> Result<()> {
     let flags = &mount.options;
     let pointer = format!("/mounts/{}", mount.index);
     let target = script.str(&mount.destination)?;
-    let (set, clear) =
-        (flags.attributes.set | flags.recursive.set, flags.attributes.clear | flags.recursive.clear);
-    let recursive = flags.recursive.set | flags.recursive.clear != 0;
     let switches = (flags.superblock.set | flags.superblock.clear) & !superblock::RDONLY;
     if flags.bind.is_none() && (!flags.data.is_empty() || switches != 0) {
         let options = options(script, flags, &flags.data, true)?;
         script.step(pointer.clone(), Phase::Mounts, Step::Reconfigure { target, options });
     }
-    if set | clear != 0 {
-        let step = Step::Remount { target, set, clear, propagation: 0, recursive };
-        script.step(pointer.clone(), Phase::Mounts, step);
+    for (bits, recursive) in [(flags.recursive, true), (flags.attributes, false)] {
+        if !bits.is_empty() {
+            let step = Step::Remount { target, set: bits.set, clear: bits.clear, propagation: 0, recursive };
+            script.step(pointer.clone(), Phase::Mounts, step);
+        }
     }
     for word in &flags.propagation {
         let propagation = propagation_flag(word.kind);

@@ -4,7 +4,7 @@
 //! Must not: resolve a path; the destination stays text, taken apart inside the container's root when it is used.
 //! Tests: `tests`; the words for options in `mount_options.rs`.
 
-use super::mount_options::{MountOptions, known_options};
+use super::mount_options::{MountOptions, known_options, superblock};
 use super::namespaces::{NamespaceKind, Namespaces, id_map};
 use super::report::{Place, Report, shown};
 use crate::spec::{IdMapping, Mount, nearest};
@@ -131,6 +131,19 @@ fn what(
         }
         if options.tmpcopyup {
             report.refuse(&at.key("options"), "tmpcopyup-type", "has tmpcopyup, which only a tmpfs can do");
+        }
+        for (index, word) in mount.options.iter().enumerate() {
+            let of_the_file_system = MountOptions::parse(std::slice::from_ref(word)).superblock;
+            if (of_the_file_system.set | of_the_file_system.clear) & !superblock::RDONLY != 0 {
+                report.warn(
+                    &at.key("options").index(index),
+                    "bind-superblock",
+                    format!(
+                        "says {}, which belongs to the file system: a bind mount does not change it",
+                        shown(word)
+                    ),
+                );
+            }
         }
         return;
     }
