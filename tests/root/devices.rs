@@ -261,10 +261,14 @@ fn shared_memory_and_queues(t: &T) {
 
 fn cgroup_mount_version_1(t: &T) {
     t.needs(&[Need::CgroupV1("memory")]);
-    for options in [&["nosuid", "noexec", "nodev", "relatime", "ro"][..], &["nosuid", "noexec", "nodev"][..]]
-    {
+    let all = [&["nosuid", "noexec", "nodev", "relatime", "ro"][..], &["nosuid", "noexec", "nodev"][..]];
+    for (options, users) in [(all[0], false), (all[1], false), (all[0], true)] {
         let mut bundle = Bundle::new(t, &[]);
         bundle.mount("cgroup", "cgroup", "/sys/fs/cgroup", options);
+        if users {
+            // Opened by init then, in its mount namespace.
+            bundle.user_namespace(100_000);
+        }
         let container = Container::new(t, bundle.command(&["ready"]));
         container.ready();
         let got = container.tries(&[

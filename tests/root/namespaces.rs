@@ -299,15 +299,27 @@ fn time_offsets(t: &T) {
     assert!((seconds("boottime") - up - 2_000_000).abs() < 120, "{}", seconds("boottime"));
     assert_ne!(seen["namespaces"]["time"], json!(own("time")), "the process itself is in it");
     assert_eq!(seen["namespaces"]["time"], seen["namespaces"]["time_for_children"]);
-    // exec enters it too.
-    let mut bundle = Bundle::new(t, &["ready"]);
-    bundle.add("/linux/namespaces", json!({"type": "time"}));
-    bundle.set("/linux/timeOffsets", json!({"boottime": {"secs": 3_000_000}}));
-    let container = Container::new(t, &mut bundle);
-    container.ready();
-    let seen = container.exec(&["/payload", "report"]).expect(0).json();
-    assert_eq!(seen["namespaces"]["time"], json!(of(container.pid(), "time")));
-    container.end();
+    // A further process enters it too, and a container that joins it: both at once, with or without a process of their own number.
+    for pid in ["new", "the host's"] {
+        let mut bundle = Bundle::new(t, &["ready"]);
+        bundle.add("/linux/namespaces", json!({"type": "time"}));
+        bundle.set("/linux/timeOffsets", json!({"boottime": {"secs": 3_000_000}}));
+        if pid != "new" {
+            bundle.without_namespace("pid");
+        }
+        let container = Container::new(t, &mut bundle);
+        container.ready();
+        let mut other = Bundle::new(t, &["report"]);
+        let path = format!("/proc/{}/ns/time", container.pid());
+        other.add("/linux/namespaces", json!({"type": "time", "path": path}));
+        for seen in [container.exec(&["/payload", "report"]).expect(0).json(), report(t, &mut other)] {
+            assert_eq!(seen["namespaces"]["time"], json!(of(container.pid(), "time")));
+            assert_eq!(seen["namespaces"]["time"], seen["namespaces"]["time_for_children"]);
+            let boottime = seen["boottime"].as_str().unwrap().parse::<i128>().unwrap() / 1_000_000_000;
+            assert!((boottime - up - 3_000_000).abs() < 120, "{pid}: {boottime}");
+        }
+        container.end();
+    }
 }
 
 fn time_offsets_without_namespace(t: &T) {

@@ -98,7 +98,7 @@ pub(crate) fn plan(
     let mut script = Script::new();
     let own = |kind| container.namespaces.contains(&kind);
     let user_namespace = own(NamespaceKind::User);
-    let second = own(NamespaceKind::Pid) || own(NamespaceKind::Time);
+    let second = own(NamespaceKind::Pid);
     let late = second && !user_namespace;
     let entry = match (container.into_cgroup, late, &valid.affinity_initial) {
         (false, ..) => Entry::None,

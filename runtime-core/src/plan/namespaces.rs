@@ -7,10 +7,10 @@
 //! 3. New namespaces come with the clone itself; below a *joined* user namespace they are unshared after the join, so that
 //!    their owner is right.
 //! 4. A new user namespace makes the child wait (`Born`): its mappings can only be written from outside.
-//! 5. The other joins follow; the mount namespace last, since it takes the host's paths away.
+//! 5. The other joins follow.
 //! 6. The cgroup namespace is made in the cgroup, since the namespace's root is the cgroup of that moment.
 //! 7. A second clone enters a joined pid namespace, a pid namespace made below a joined user namespace, or (before Linux 6.0)
-//!    a time namespace with offsets: these take effect for children only.
+//!    a new time namespace: these take effect for children only.
 //!
 //! Must not: open anything. Tests: golden plans; `tests` package, namespaces.
 
@@ -183,8 +183,8 @@ fn second_clone(
     join(script, wanted, NamespaceKind::Pid)?;
     let pid = wanted.joined(NamespaceKind::Pid).is_some()
         || (below_joined_user && wanted.is_new(NamespaceKind::Pid));
-    let time = wanted.joined(NamespaceKind::Time).is_some()
-        || (wanted.is_new(NamespaceKind::Time) && around.kernel < (6, 0));
+    // Joining one takes effect at once, since Linux 5.8.
+    let time = wanted.is_new(NamespaceKind::Time) && around.kernel < (6, 0);
     if pid || time {
         let kind = if pid { NamespaceKind::Pid } else { NamespaceKind::Time };
         let step = Step::SecondClone { flags: 0, cgroup: Slot::NONE };
