@@ -13,10 +13,8 @@ use std::cell::UnsafeCell;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Size of the first piece; enough for an ordinary command, so that one mapping and one populating call do.
+/// Size of the first piece; enough for an ordinary command.
 const FIRST: usize = 256 * 1024;
-/// Pages that are mapped at once: a fault each costs many times as much.
-const STRIDE: usize = 32 * 1024;
 const PAGE: usize = 4096;
 /// Pieces double in size, so these reach any address space.
 const PIECES: usize = 40;
@@ -48,8 +46,6 @@ struct Pieces {
     next: usize,
     /// Start of the newest allocation.
     last: usize,
-    /// End of what is mapped for certain in the last piece.
-    mapped: usize,
 }
 
 struct Shared {
@@ -62,7 +58,7 @@ unsafe impl Sync for Shared {}
 
 static SHARED: Shared = Shared {
     busy: AtomicBool::new(false),
-    pieces: UnsafeCell::new(Pieces { pieces: [(0, 0); PIECES], count: 0, next: 0, last: 0, mapped: 0 }),
+    pieces: UnsafeCell::new(Pieces { pieces: [(0, 0); PIECES], count: 0, next: 0, last: 0 }),
 };
 
 fn with<T>(run: impl FnOnce(&mut Pieces) -> T) -> T {
@@ -87,20 +83,7 @@ impl Pieces {
         };
         self.next = start.checked_add(size)?;
         self.last = start;
-        if self.next > self.mapped {
-            self.populate_to(self.next.saturating_add(STRIDE));
-        }
         Some(start)
-    }
-
-    /// Maps the last piece up to `end` at least, or to its own end.
-    fn populate_to(&mut self, end: usize) {
-        let most = self.count.checked_sub(1).and_then(|i| self.pieces.get(i)).map_or(0, |piece| piece.1);
-        let end = end.next_multiple_of(PAGE).min(most);
-        if end > self.mapped {
-            populate(self.mapped, end - self.mapped);
-            self.mapped = end;
-        }
     }
 
     fn grow(&mut self, least: usize) -> Option<usize> {
@@ -121,19 +104,11 @@ impl Pieces {
             return None;
         }
         let start = start.expose_provenance();
-        self.mapped = start;
         *self.pieces.get_mut(self.count)? = (start, start.checked_add(size)?);
         self.count = self.count.checked_add(1)?;
         self.next = start;
         Some(start)
     }
-}
-
-/// MADV_POPULATE_WRITE. EINVAL before Linux 5.14 leaves the pages to faults.
-fn populate(start: usize, len: usize) {
-    const MADV_POPULATE_WRITE: i32 = 23;
-    // SAFETY: no byte changes; an address without a mapping is ENOMEM.
-    unsafe { libc::madvise(std::ptr::with_exposed_provenance_mut(start), len, MADV_POPULATE_WRITE) };
 }
 
 // SAFETY: `alloc` gives ranges that do not overlap, aligned as asked, and that stay mapped; `dealloc` and `realloc` only touch the range that
