@@ -363,13 +363,17 @@ pub(crate) fn address(text: &CStr) -> usize {
 
 /// Gives back what deeper calls left of the main thread's stack ([`crate::Memory::spare_stack`]): the kernel keeps a gap of a mebibyte below
 /// that one.
+///
+/// Never inlined: `here` has to lie in a frame with nothing else in it, close to the top of the stack.
+#[inline(never)]
 pub(crate) fn forget_stack() {
     /// Far below everything that this call and the ones it makes still use.
     const IN_USE: usize = 4 * 1024;
     const DEEPEST: usize = 512 * 1024;
     const PAGE: usize = 4096;
-    let here = 0_u8;
-    let end = core::ptr::from_ref(&here).addr().wrapping_sub(IN_USE) & !PAGE.wrapping_sub(1);
+    let mut here = 0_u8;
+    // Hidden from the compiler, which else may keep a byte that never changes among the constants.
+    let end = core::hint::black_box(&raw mut here).addr().wrapping_sub(IN_USE) & !PAGE.wrapping_sub(1);
     // SAFETY: the range ends below every live frame, and begins inside the gap below the main thread's stack. ENOMEM for the part that was never
     // mapped does not keep the rest.
     let _ = unsafe {
