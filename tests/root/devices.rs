@@ -298,9 +298,12 @@ fn cgroup_mount_version_1(t: &T) {
 
 fn cgroup_mount_version_2(t: &T) {
     t.needs(&[Need::CgroupV2]);
-    for private in [true, false] {
+    for (private, users) in [(true, false), (false, false), (true, true), (false, true)] {
         let mut bundle = Bundle::new(t, &[]);
         bundle.mount("cgroup", "cgroup", "/sys/fs/cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]);
+        if users {
+            bundle.user_namespace(100_000);
+        }
         if private {
             bundle.add("/linux/namespaces", json!({"type": "cgroup"}));
         }

@@ -214,7 +214,8 @@ fn of_cgroup(script: &mut Script, mount: &ValidMount, around: &Surroundings<'_>)
                 .with_code("cgroup-absent")
         })?;
     let path = PathBuf::from(&hierarchy.mount);
-    let source = Source::Bind { path, recursive: false, lend: false };
+    // What is mounted below cannot be left out in a user namespace: that would show what it hides.
+    let source = Source::Bind { path, recursive: around.inside, lend: false };
     open(script, around, &pointer, Phase::Cgroup, source).map(Opened::Host)
 }
 
