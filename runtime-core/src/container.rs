@@ -12,7 +12,7 @@ use crate::exec::Exec;
 use crate::id::ContainerId;
 use crate::launch::create::{poststart, poststop};
 use crate::launch::explain;
-use crate::launch::gate::{Gate, Outcome};
+use crate::launch::gate::Outcome;
 use crate::process::{self, ExitStatus};
 use crate::runtime::{ContainerRecord, Runtime};
 use crate::spec;
@@ -231,14 +231,14 @@ impl Container {
         let refuse = |text: String| {
             Err(Error::new(ErrorKind::WrongState, text).in_phase(Phase::Gate).with_code("not-created"))
         };
-        let init = match (seen.status, &seen.init) {
-            (Status::Created, Some(init)) => init,
-            (Status::Stopped, _) => return refuse("cannot start a container that has stopped".to_owned()),
-            (Status::Paused, _) => return refuse("cannot start a paused container".to_owned()),
-            (status, _) => return refuse(format!("cannot start an already {status} container")),
+        let (init, gate) = match (seen.status, seen.init, seen.gate) {
+            (Status::Created, Some(init), Some(gate)) => (init, gate),
+            (Status::Stopped, ..) => return refuse("cannot start a container that has stopped".to_owned()),
+            (Status::Paused, ..) => return refuse("cannot start a paused container".to_owned()),
+            (status, ..) => return refuse(format!("cannot start an already {status} container")),
         };
         let identity = self.record.init.as_ref().ok_or_else(|| self.gone())?;
-        let mut report = Gate::start(self.dir.as_fd())?;
+        let mut report = gate.start()?;
         let deadline = Instant::now().checked_add(TAKEN).unwrap_or_else(Instant::now);
         report.taken(self.dir.as_fd(), init.as_fd(), deadline)?;
         let outcome = report.outcome(init.as_fd(), identity)?;
@@ -296,7 +296,7 @@ impl Container {
         };
         // Without a pid namespace of its own the kernel does not end the others with init.
         if signal == libc::SIGKILL && !own_pids {
-            return self.signal_all(signal, &Observed { status: seen.status, init: Some(init) });
+            return self.signal_all(signal, &Observed { status: seen.status, init: Some(init), gate: None });
         }
         if !process::send_signal(init.as_fd(), signal)? {
             return Err(not_running());

@@ -25,14 +25,9 @@ use std::time::Instant;
 /// Name of the socket in the container's directory.
 pub(crate) const NAME: &str = "gate";
 
-/// Whether init waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Gate {
-    /// Somebody holds the socket: the container is created and not started.
-    Open,
-    /// Nobody does: it was started, it is dead, or it was made without a gate.
-    Closed,
-}
+/// An open gate: somebody holds the socket, so the container is created and not started. Sends nothing until it is told to.
+#[derive(Debug)]
+pub(crate) struct Gate(OwnedFd);
 
 /// What became of the process after `Taken`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,28 +62,27 @@ impl Gate {
         Ok(gate)
     }
 
-    /// Asks the kernel whether init waits. Sends nothing.
+    /// Asks the kernel whether init waits. `None`: it was started, it is dead, or it was made without a gate.
     ///
     /// # Errors
     /// [`ErrorKind::Io`] when the socket cannot be asked: no access, no descriptors, no `/proc`.
-    pub(crate) fn probe(dir: BorrowedFd<'_>) -> Result<Self> {
-        Ok(if reach(dir)?.is_some() { Self::Open } else { Self::Closed })
+    pub(crate) fn reach(dir: BorrowedFd<'_>) -> Result<Option<Self>> {
+        Ok(reach(dir)?.map(Self))
     }
 
     /// Tells init to go on. The caller holds the container's lock. When [`Report::taken`] then ends at its deadline, the message
     /// still lies in the gate of a process that sleeps (a frozen cgroup): init finds nobody at the report channel and waits on.
     ///
     /// # Errors
-    /// [`ErrorKind::WrongState`] when init does not wait; [`ErrorKind::Io`] else.
-    pub(crate) fn start(dir: BorrowedFd<'_>) -> Result<Report> {
+    /// [`ErrorKind::WrongState`] when init waits no longer; [`ErrorKind::Io`] else.
+    pub(crate) fn start(self) -> Result<Report> {
         let closed = || {
             Error::new(ErrorKind::WrongState, "start the container: it does not wait to be started")
                 .with_code("gate-closed")
                 .in_phase(Phase::Gate)
         };
-        let socket = reach(dir)?.ok_or_else(closed)?;
         let (channel, theirs) = Channel::pair()?;
-        match send_on(socket.as_fd(), &Message::plain(Kind::Start), &[theirs.as_fd()]) {
+        match send_on(self.0.as_fd(), &Message::plain(Kind::Start), &[theirs.as_fd()]) {
             Ok(()) => Ok(Report { channel, failed: None }),
             Err(Errno::CONNREFUSED | Errno::CONNRESET) => Err(closed()),
             Err(e) => Err(Error::os("send the start message to the gate", e).in_phase(Phase::Gate)),
@@ -235,7 +229,7 @@ mod tests {
     /// Soon, not at once: a process that another test forks holds copies of everything until it executes.
     fn closes(dir: &Dir) {
         let end = soon();
-        while Gate::probe(dir.1.as_fd()).unwrap() == Gate::Open {
+        while Gate::reach(dir.1.as_fd()).unwrap().is_some() {
             assert!(Instant::now() < end, "the gate stays open");
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -275,14 +269,15 @@ mod tests {
     #[test]
     fn open_while_somebody_holds_it_and_private_from_the_start() {
         let dir = Dir::new("gate-private");
-        assert_eq!(Gate::probe(dir.1.as_fd()).unwrap(), Gate::Closed, "none was bound");
+        assert!(Gate::reach(dir.1.as_fd()).unwrap().is_none(), "none was bound");
         let gate = Gate::bind(dir.1.as_fd()).unwrap();
         assert_eq!(fs::symlink_metadata(dir.0.join(NAME)).unwrap().mode(), libc::S_IFSOCK | 0o600);
-        assert_eq!(Gate::probe(dir.1.as_fd()).unwrap(), Gate::Open);
+        assert!(Gate::reach(dir.1.as_fd()).unwrap().is_some());
         assert_eq!(Gate::bind(dir.1.as_fd()).unwrap_err().errno(), Some(libc::EADDRINUSE));
+        let reached = Gate::reach(dir.1.as_fd()).unwrap().unwrap();
         drop(gate);
         closes(&dir);
-        let error = Gate::start(dir.1.as_fd()).unwrap_err();
+        let error = reached.start().unwrap_err();
         assert_eq!((error.kind(), error.code()), (ErrorKind::WrongState, "gate-closed"));
     }
 
@@ -291,8 +286,8 @@ mod tests {
         let dir = Dir::new("gate-exec");
         let mut child = init(Gate::bind(dir.1.as_fd()).unwrap(), "exec");
         let (identity, pidfd) = (identity(&child), open_pidfd(child.id()));
-        assert_eq!(Gate::probe(dir.1.as_fd()).unwrap(), Gate::Open, "only the child holds it");
-        let mut report = Gate::start(dir.1.as_fd()).unwrap();
+        assert!(Gate::reach(dir.1.as_fd()).unwrap().is_some(), "only the child holds it");
+        let mut report = Gate::reach(dir.1.as_fd()).unwrap().unwrap().start().unwrap();
         report.taken(dir.1.as_fd(), pidfd.as_fd(), soon()).unwrap();
         assert_eq!(report.outcome(pidfd.as_fd(), &identity).unwrap(), Outcome::Executed);
         let name = fs::read_to_string(format!("/proc/{}/comm", child.id())).unwrap();
@@ -307,10 +302,10 @@ mod tests {
         let dir = Dir::new("gate-killed");
         let mut child = init(Gate::bind(dir.1.as_fd()).unwrap(), "exec");
         let pidfd = open_pidfd(child.id());
-        assert_eq!(Gate::probe(dir.1.as_fd()).unwrap(), Gate::Open);
+        assert!(Gate::reach(dir.1.as_fd()).unwrap().is_some());
         // Stopped, it holds the gate and answers nothing: what a frozen cgroup looks like.
         rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::STOP).unwrap();
-        let mut report = Gate::start(dir.1.as_fd()).unwrap();
+        let mut report = Gate::reach(dir.1.as_fd()).unwrap().unwrap().start().unwrap();
         let error = report
             .taken(dir.1.as_fd(), pidfd.as_fd(), Instant::now() + Duration::from_millis(50))
             .unwrap_err();
@@ -334,7 +329,7 @@ mod tests {
         });
         let mut child = sleeper();
         let (identity, pidfd) = (identity(&child), open_pidfd(child.id()));
-        let mut report = Gate::start(dir.1.as_fd()).unwrap();
+        let mut report = Gate::reach(dir.1.as_fd()).unwrap().unwrap().start().unwrap();
         report.taken(dir.1.as_fd(), pidfd.as_fd(), soon()).unwrap();
         assert_eq!(report.outcome(pidfd.as_fd(), &identity).unwrap(), Outcome::Failed(failed));
         player.join().unwrap();
@@ -359,7 +354,7 @@ mod tests {
             let pidfd = open_pidfd(u32::try_from(pid).unwrap());
             let identity = Identity::of(pid, pidfd.as_fd()).unwrap();
             assert!(crate::process::wait_exit(pidfd.as_fd(), Some(soon())).unwrap());
-            let mut report = Gate::start(dir.1.as_fd()).unwrap();
+            let mut report = Gate::reach(dir.1.as_fd()).unwrap().unwrap().start().unwrap();
             let mut alive = sleeper();
             report.taken(dir.1.as_fd(), open_pidfd(alive.id()).as_fd(), soon()).unwrap();
             alive.kill().unwrap();

@@ -63,6 +63,8 @@ pub(crate) struct Observed {
     pub(crate) status: Status,
     /// The init process, also when it ended and was not reaped; the recorded one and no other.
     pub(crate) init: Option<OwnedFd>,
+    /// Where a created one is started.
+    pub(crate) gate: Option<Gate>,
 }
 
 /// Looks at a container. `frozen` asks the cgroup; it is called for living, finished containers alone.
@@ -101,16 +103,16 @@ fn look(
         Some(pidfd) => !has_exited(pidfd.as_fd())?,
         None => false,
     };
+    let mut gate = None;
     let status = if !finished {
         if alive || creator()? { Status::Creating } else { Status::Stopped }
     } else if !alive {
         Status::Stopped
     } else if record.and_then(|record| record.cgroup.as_ref()).map_or(Ok(false), frozen)? {
         Status::Paused
-    } else if Gate::probe(dir.as_fd())? == Gate::Open {
-        Status::Created
     } else {
-        Status::Running
+        gate = Gate::reach(dir.as_fd())?;
+        if gate.is_some() { Status::Created } else { Status::Running }
     };
-    Ok(Observed { status, init })
+    Ok(Observed { status, init, gate })
 }
