@@ -22,7 +22,7 @@ pub fn print(bytes: impl AsRef<[u8]>) -> Result<(), Error> {
 /// The same, for a command that prints for as long as somebody reads: `false` when the pipe is closed.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_to_reader(bytes: impl AsRef<[u8]>) -> Result<bool, Error> {
     let mut rest = bytes.as_ref();
     while !rest.is_empty() {
