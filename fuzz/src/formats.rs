@@ -12,6 +12,28 @@ pub fn wire(data: &[u8]) {
     assert_eq!(message, again);
 }
 
+/// A message from a bus: the bytes as they are, and once more with a head that fits, so that fields and body are reached.
+pub fn dbus(data: &[u8]) {
+    use coracle::cgroup::systemd::wire::{MAX, decode, total_length};
+    let look = |bytes: &[u8]| {
+        let Some(message) = decode(bytes) else { return };
+        assert_eq!(total_length(bytes), Some(bytes.len()));
+        assert!(bytes.len() <= MAX && message.arguments.len() <= 255);
+        let texts = message.arguments.iter().chain([&message.member, &message.error]);
+        assert!(texts.map(String::len).sum::<usize>() <= 20 * bytes.len(), "nothing is made up");
+    };
+    look(data);
+    let Some(room) = data.len().checked_sub(16) else { return };
+    let mut message = data.to_vec();
+    let fields = room.min(usize::from(data[12]));
+    let body = room - fields.next_multiple_of(8).min(room);
+    let number = |n: usize| u32::try_from(n).expect("inputs are small").to_le_bytes();
+    message[..4].copy_from_slice(&[b'l', data[1] % 5, 0, 1]);
+    message[4..8].copy_from_slice(&number(body));
+    message[12..16].copy_from_slice(&number(fields));
+    look(&message);
+}
+
 /// An arena: the bytes as they are, and once more with a header that fits, so that steps are reached.
 pub fn program(data: &[u8]) {
     walk(data);

@@ -13,14 +13,14 @@ mod take;
 
 pub use compare::{device_rules, seccomp};
 pub use documents::{mount_options, plan, record, spec_load};
-pub use formats::{program, wire};
+pub use formats::{dbus, program, wire};
 pub use seeds::seeds;
 
 /// A target: bytes in, a panic when a promise is broken.
 pub type Target = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("spec_load", spec_load),
     ("mount_options", mount_options),
     ("seccomp", seccomp),
@@ -28,5 +28,6 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("plan", plan),
     ("record", record),
     ("wire", wire),
+    ("dbus", dbus),
     ("program", program),
 ];

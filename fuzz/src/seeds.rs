@@ -42,9 +42,21 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
             out.push(b"mode=755\nsize=64k\nro\nlowerdir=/a:/b".to_vec());
         }
         "wire" => out.extend(wire()),
+        "dbus" => out.push(signal()),
         "program" => out.push(program()),
         _ => {}
     }
+    out
+}
+
+/// A signal with a text in its body.
+fn signal() -> Vec<u8> {
+    let mut fields = vec![3, 1, b's', 0, 10, 0, 0, 0];
+    fields.extend(b"JobRemoved\0\0\0\0\0\0");
+    fields.extend([8, 1, b'g', 0, 2, b'u', b's', 0]);
+    let mut out = vec![b'l', 4, 1, 1, 11, 0, 0, 0, 7, 0, 0, 0, 32, 0, 0, 0];
+    out.extend(fields);
+    out.extend([5, 0, 0, 0, 2, 0, 0, 0, b'o', b'k', 0]);
     out
 }
 

@@ -469,6 +469,9 @@ impl Container {
     }
 
     fn remove_idle_cgroup(&self) -> Result<bool> {
+        if self.record.cgroup.as_ref().is_some_and(crate::cgroup::CgroupRecord::is_more_than_directories) {
+            return Ok(false);
+        }
         self.cgroup()?.map_or(Ok(true), |cgroup| cgroup.remove_idle().map_err(Error::from))
     }
 
@@ -477,7 +480,7 @@ impl Container {
             cgroup.remove()?;
         }
         // What only an intent knows of may be there without being opened: it has not been said yet whose it is.
-        match self.record.cgroup.as_ref().filter(|record| record.mark().is_some()) {
+        match self.record.cgroup.as_ref().filter(|record| record.is_more_than_directories()) {
             Some(intent) => intent.remove().map_err(Error::from),
             None => Ok(()),
         }

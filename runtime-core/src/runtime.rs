@@ -28,6 +28,8 @@ pub enum Cgroups {
     Auto,
     /// The runtime itself, in the cgroup file systems.
     Fs,
+    /// systemd, as a scope unit: the machine's, or the calling user's where [`RuntimeBuilder::bus`] says so.
+    Systemd,
     /// Nobody: containers stay in the caller's cgroup, and limits are refused.
     Disabled,
 }
@@ -42,6 +44,7 @@ pub struct Runtime(Arc<Inner>);
 struct Inner {
     root: PathBuf,
     cgroups: Cgroups,
+    bus: Option<PathBuf>,
     observer: Option<Arc<dyn Observer>>,
     own_process: bool,
     hook_environment: Vec<String>,
@@ -74,6 +77,12 @@ impl RuntimeBuilder {
     /// Who makes cgroups.
     pub fn cgroups(mut self, cgroups: Cgroups) -> Self {
         self.0.cgroups = cgroups;
+        self
+    }
+
+    /// The socket of the message bus on which systemd is asked, with [`Cgroups::Systemd`]. Default: that of the machine.
+    pub fn bus(mut self, socket: impl Into<PathBuf>) -> Self {
+        self.0.bus = Some(socket.into());
         self
     }
 
@@ -127,6 +136,7 @@ impl Runtime {
         RuntimeBuilder(Inner {
             root: PathBuf::from("/run/coracle"),
             cgroups: Cgroups::Auto,
+            bus: None,
             observer: None,
             own_process: false,
             hook_environment: Vec::new(),
@@ -298,6 +308,8 @@ impl Create {
         self.choices.streams = self.stdio.is_three();
         self.choices.own_process = self.runtime.own_process();
         self.choices.no_cgroup = self.runtime.0.cgroups == Cgroups::Disabled;
+        self.choices.systemd = (self.runtime.0.cgroups == Cgroups::Systemd)
+            .then(|| self.runtime.0.bus.clone().unwrap_or_else(|| crate::cgroup::systemd::SYSTEM_BUS.into()));
         self.stdio.check(valid.process.terminal)?;
         let facts = self.runtime.facts()?;
         let plan = watch.step(Phase::Plan, "plan", || {

@@ -29,6 +29,7 @@ mod places;
 mod process;
 mod scheduling;
 mod seccomp;
+mod systemd;
 mod terminal;
 mod update;
 
@@ -47,6 +48,7 @@ fn main() -> std::process::ExitCode {
         cgroups::CASES,
         places::CASES,
         update::CASES,
+        systemd::CASES,
         events::CASES,
         seccomp::CASES,
         notify::CASES,

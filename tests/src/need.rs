@@ -16,6 +16,8 @@ pub enum Need {
     CgroupV1(&'static str),
     /// One hierarchy of version 2.
     CgroupV2,
+    /// systemd is the machine's first program, and version 2 its only hierarchy.
+    Systemd,
     /// This process has the capability (by its bit), which containers are to get.
     Capability(u32, &'static str),
     /// User namespaces can be made.
@@ -46,6 +48,10 @@ impl Need {
             Self::CgroupV1(name) => (
                 cgroup::mode() == cgroup::Mode::Version1 && cgroup::has(name),
                 format!("needs the cgroup v1 hierarchy {name}"),
+            ),
+            Self::Systemd => (
+                cgroup::mode() == cgroup::Mode::Version2 && Path::new("/run/systemd/system").exists(),
+                "needs systemd".to_owned(),
             ),
             Self::CgroupV2 => (cgroup::mode() == cgroup::Mode::Version2, "needs cgroup v2".to_owned()),
             Self::Capability(bit, name) => (own_capability(bit), format!("needs {name}")),

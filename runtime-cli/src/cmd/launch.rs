@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use coracle::{Bundle, Container, CreatePlan, Delete, Error, ErrorKind, Runtime, Stdio};
+use coracle::{Bundle, Container, CreatePlan, Delete, Error, Runtime, Stdio};
 
 use super::{id, runtime};
 use crate::args::{Given, flags, usage};
@@ -24,14 +24,6 @@ impl<'a> Launch<'a> {
     /// # Errors
     /// The flags contradict each other; the bundle cannot be read.
     pub fn new(globals: &Globals, given: &'a Given<'a>) -> Result<Self, Error> {
-        if globals.systemd_cgroup {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "systemd cannot be asked for a control group yet",
-            )
-            .with_code("systemd-cgroup")
-            .with_hint("configure the engine for cgroupfs"));
-        }
         // Before anything that should not happen twice: this may execute the program again.
         coracle::reexec_sealed()?;
         let bundle = Bundle::from_dir(given.path(&flags::BUNDLE).unwrap_or(Path::new(".")))?;

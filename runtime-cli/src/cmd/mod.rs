@@ -45,13 +45,31 @@ pub fn runtime(globals: &Globals) -> Result<Runtime, Error> {
 
 /// The same with another state directory.
 pub fn runtime_at(globals: &Globals, root: PathBuf) -> Result<Runtime, Error> {
-    let cgroups = if globals.no_cgroup { Cgroups::Disabled } else { Cgroups::Auto };
+    let cgroups = match (globals.no_cgroup, globals.systemd_cgroup) {
+        (true, _) => Cgroups::Disabled,
+        (false, true) => Cgroups::Systemd,
+        (false, false) => Cgroups::Auto,
+    };
     let mut builder =
         Runtime::builder().root(root).cgroups(cgroups).own_process(true).hook_environment(environment());
+    if globals.systemd_cgroup && !rustix::process::geteuid().is_root() {
+        if let Some(bus) = user_bus() {
+            builder = builder.bus(bus);
+        }
+    }
     if globals.log.is_debug() {
         builder = builder.observer(Arc::new(Steps(globals.log.clone())));
     }
     builder.build()
+}
+
+/// The socket of the calling user's own bus, where the environment says.
+fn user_bus() -> Option<PathBuf> {
+    let address = std::env::var("DBUS_SESSION_BUS_ADDRESS").unwrap_or_default();
+    // A list of places, each with its options; only sockets in the file system have a path.
+    let path = address.split(';').find_map(|one| one.strip_prefix("unix:path=")?.split(',').next());
+    path.map(PathBuf::from)
+        .or_else(|| std::env::var_os("XDG_RUNTIME_DIR").map(|directory| PathBuf::from(directory).join("bus")))
 }
 
 /// The caller's environment, for hooks that have none of their own, without what is about this process and its descriptors.

@@ -17,6 +17,7 @@ use super::error::{CgroupError, Result};
 use super::layout::{HierarchyKey, Version};
 use super::path::CgroupPath;
 use super::plan::{CgroupPlan, DirectoryPlan};
+use super::systemd::UnitRecord;
 
 /// How long a directory may stay busy after its processes have gone.
 const BUSY: Duration = Duration::from_secs(2);
@@ -63,6 +64,9 @@ pub struct CgroupRecord {
     /// name in our place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     mark: Option<String>,
+    /// The unit that systemd made its directory for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unit: Option<UnitRecord>,
 }
 
 /// A container's cgroup, as open directories. None of them: the container has no cgroup of its own.
@@ -72,6 +76,7 @@ pub struct CgroupRecord {
 pub struct Cgroup {
     members: Vec<Member>,
     pub(super) device_program: Option<u32>,
+    pub(super) unit: Option<UnitRecord>,
 }
 
 impl MemberRecord {
@@ -252,6 +257,7 @@ impl Cgroup {
             members: self.members.iter().map(|member| member.record.clone()).collect(),
             device_program: self.device_program,
             mark: None,
+            unit: self.unit.clone(),
         }
     }
 
@@ -324,7 +330,7 @@ impl Cgroup {
     /// The kernel's refusal for another reason.
     pub(crate) fn remove_idle(&self) -> Result<bool> {
         match self.members.as_slice() {
-            [one] if one.record.version == Version::V2 => one.record.remove_idle(),
+            [one] if one.record.version == Version::V2 && self.unit.is_none() => one.record.remove_idle(),
             _ => Ok(false),
         }
     }
@@ -351,7 +357,7 @@ impl Cgroup {
     }
 
     pub(super) fn of(members: Vec<Member>) -> Self {
-        Self { members, device_program: None }
+        Self { members, device_program: None, unit: None }
     }
 
     pub(super) fn has(&self, hierarchy: &HierarchyKey) -> bool {
@@ -382,9 +388,19 @@ impl CgroupRecord {
     /// # Errors
     /// A mount point cannot be opened or a directory cannot be looked at.
     pub fn intent(plan: &CgroupPlan) -> Result<Self> {
-        let members = plan.directories.iter().map(MemberRecord::intent).collect::<Result<_>>()?;
-        let mark = plan.directories.iter().any(|one| one.explicit).then(new_mark);
-        Ok(Self { members, device_program: None, mark })
+        let members = match &plan.unit {
+            // systemd's to make and to remove.
+            Some(_) => Vec::new(),
+            None => plan.directories.iter().map(MemberRecord::intent).collect::<Result<_>>()?,
+        };
+        let unit = plan.unit.as_ref().map(|unit| unit.record.clone());
+        let mark = plan.directories.iter().any(|one| one.explicit && unit.is_none()).then(new_mark);
+        Ok(Self { members, device_program: None, mark, unit })
+    }
+
+    /// Whether something of it may be there that cannot be opened: what an intent speaks of, or a unit whose directory is gone.
+    pub(crate) fn is_more_than_directories(&self) -> bool {
+        self.mark.is_some() || self.unit.is_some()
     }
 
     /// The word for [`CgroupPlan::make`].
@@ -398,7 +414,8 @@ impl CgroupRecord {
     /// # Errors
     /// As [`Cgroup::remove`].
     pub fn remove(&self) -> Result<()> {
-        remove_all(self.members.iter(), self.mark.as_deref())
+        let removed = remove_all(self.members.iter(), self.mark.as_deref());
+        self.unit.as_ref().map_or(Ok(()), UnitRecord::stop).and(removed)
     }
 
     /// Opens the recorded directories. Those that are gone, or whose name now belongs to another directory, are left
@@ -414,7 +431,7 @@ impl CgroupRecord {
         if members.is_empty() && !self.members.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Cgroup { members, device_program: self.device_program }))
+        Ok(Some(Cgroup { members, device_program: self.device_program, unit: self.unit.clone() }))
     }
 }
 

@@ -64,9 +64,16 @@ impl CgroupPlan {
     }
 
     fn make_into(&self, group: &mut Cgroup, mark: Option<&str>) -> Result<()> {
+        group.unit = self.unit.as_ref().map(|unit| unit.record.clone());
         for one in &self.directories {
             let mut made = Vec::new();
-            let result = make_directory(one, mark.filter(|_| one.explicit), &mut made);
+            let result = match &self.unit {
+                // Made by systemd, and no more ours to remove than to make.
+                Some(_) => Dir::mount(&one.mount, one.version)
+                    .and_then(|mount| mount.below(&one.path))
+                    .map(|dir| (dir, false)),
+                None => make_directory(one, mark.filter(|_| one.explicit), &mut made),
+            };
             match result {
                 Ok((dir, ours)) => {
                     let member = Member::new(one, dir, ours, made)?;

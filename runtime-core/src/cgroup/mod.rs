@@ -24,6 +24,8 @@ mod plan;
 pub mod resources;
 mod set;
 mod stats;
+#[doc(hidden)]
+pub mod systemd;
 #[cfg(test)]
 mod tests;
 pub(crate) mod update;
@@ -34,6 +36,7 @@ pub use freeze::Frozen;
 pub use group::{Cgroup, CgroupRecord};
 pub use layout::Layout;
 pub use path::CgroupPath;
+pub(crate) use plan::UnitPlan;
 pub use plan::{CgroupPlan, DevicesPlan, DirectoryPlan};
 pub use resources::Write;
 pub use stats::{

@@ -12,6 +12,7 @@ use super::error::Refusal;
 use super::layout::{Hierarchy, HierarchyKey, Layout, Version};
 use super::path::{CGROUPS_PATH, CgroupPath, Wish};
 use super::resources::{self, RESOURCES, Write};
+use super::systemd::{Property, UnitRecord};
 use crate::spec::Resources;
 
 /// Everything that will happen to cgroups when a container is created, in order.
@@ -28,6 +29,18 @@ pub struct CgroupPlan {
     /// (config-linux.md, "Cgroup ownership"). None: nobody but who made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<u32>,
+    /// The unit that systemd makes the directory for; none: the directory is made by us.
+    #[serde(skip)]
+    pub(crate) unit: Option<UnitPlan>,
+}
+
+/// A unit to be started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UnitPlan {
+    pub(crate) record: UnitRecord,
+    pub(crate) slice: String,
+    /// What annotations ask for.
+    pub(crate) more: Vec<Property>,
 }
 
 /// One directory.
@@ -105,7 +118,7 @@ impl CgroupPlan {
             let planned = |key: &HierarchyKey| directories.iter().any(|one| one.hierarchy == *key);
             devices(layout, &planned, &rules)?
         };
-        Ok(Self { directories, writes, devices, owner: None })
+        Ok(Self { directories, writes, devices, owner: None, unit: None })
     }
 }
 
@@ -239,6 +252,9 @@ impl fmt::Display for CgroupPlan {
         }
         for write in &self.writes {
             writeln!(f, "write {write}")?;
+        }
+        if let Some(unit) = &self.unit {
+            writeln!(f, "unit {} in {}", unit.record.name, unit.slice)?;
         }
         if let Some(owner) = self.owner {
             writeln!(f, "owner {owner}")?;

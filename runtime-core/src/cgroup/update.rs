@@ -11,7 +11,7 @@ use super::layout::{HierarchyKey, Layout};
 use super::make::{enable, verify_lines, write_lines};
 use super::plan::{self, DevicesPlan};
 use super::resources::merge::{changed, names_devices};
-use super::resources::{RESOURCES, Write};
+use super::resources::{RESOURCES, Write, plan_update};
 use super::set::Journal;
 use crate::spec::Resources;
 
@@ -22,6 +22,8 @@ pub(crate) struct Update {
     writes: Vec<Write>,
     /// New and old, when they differ.
     devices: Option<(DevicesPlan, DevicesPlan)>,
+    /// All limits, new and old, for the unit that systemd has.
+    unit: Option<(Vec<Write>, Vec<Write>)>,
     /// What the container has afterwards.
     pub(crate) resources: Resources,
 }
@@ -32,6 +34,7 @@ pub(crate) struct Undo {
     journal: Journal,
     /// Old and new.
     devices: Option<(DevicesPlan, DevicesPlan)>,
+    unit: Option<Vec<Write>>,
 }
 
 impl Update {
@@ -53,7 +56,14 @@ impl Update {
         } else {
             None
         };
-        Ok(Self { layout, writes: all.writes, devices, resources: all.resources })
+        let unit = match &cgroup.unit {
+            Some(_) => {
+                let old = plan_update(had, &layout).unwrap_or_default();
+                Some((plan_update(&all.resources, &layout)?, old))
+            }
+            None => None,
+        };
+        Ok(Self { layout, writes: all.writes, devices, unit, resources: all.resources })
     }
 }
 
@@ -98,6 +108,11 @@ impl Cgroup {
 
     fn try_update(&mut self, update: &Update, undo: &mut Undo) -> Result<()> {
         self.enable_for(update)?;
+        // Before the files: systemd writes what it is told, and the last word is ours.
+        if let (Some(unit), Some((new, old))) = (&self.unit, &update.unit) {
+            unit.set(new)?;
+            undo.unit = Some(old.clone());
+        }
         self.set_noting(&update.writes, &mut undo.journal)?;
         if let Some((new, old)) = &update.devices {
             // Lines are written one after the other: what was written before a failure is taken back too.
@@ -113,7 +128,8 @@ impl Cgroup {
     /// The first that cannot be written; the others are.
     pub(crate) fn undo(&mut self, undo: Undo) -> Result<()> {
         let devices = undo.devices.map_or(Ok(()), |(old, new)| self.change_devices(&old, &new));
-        self.set_back(undo.journal).and(devices)
+        let unit = self.unit.as_ref().zip(undo.unit).map_or(Ok(()), |(unit, old)| unit.set(&old));
+        self.set_back(undo.journal).and(devices).and(unit)
     }
 
     /// A controller that nobody needed until now.

@@ -14,8 +14,9 @@ use super::gate::Gate;
 use super::hook::run_hook;
 use super::listener::Receiver;
 use super::network::Making;
+use super::placeholder::Placeholder;
 use super::session::{Session, Setting};
-use crate::cgroup::{Cgroup, CgroupRecord};
+use crate::cgroup::{Cgroup, CgroupPath, CgroupRecord};
 use crate::container::{Container, Delete};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::id::ContainerId;
@@ -86,6 +87,10 @@ fn launch(
     };
     watch.step(Phase::State, "write the intent", || lock.write_record(record))?;
     let mut streams = stdio.open()?;
+    let placeholder = match &plan.cgroup.unit {
+        Some(_) => Some(watch.step(Phase::Cgroup, "start the unit", || start_unit(&mut plan, &watch))?),
+        None => None,
+    };
     let mark = record.cgroup.as_ref().and_then(CgroupRecord::mark);
     let cgroup = watch
         .step(Phase::Cgroup, "make the cgroup", || plan.cgroup.make_unguarded(mark).map_err(Error::from))?;
@@ -125,6 +130,8 @@ fn launch(
         script.at_gate("/linux/intelRdt", Phase::Cgroup, Answer::JoinClass { tasks: made.tasks() });
     }
     let mut session = Session::begin(script, setting, &watch)?;
+    // The init is in the unit now.
+    drop(placeholder);
     record.steps = session.wordings(session.after_gate());
     // While the child mounts: loading the device program takes as long as making the rest of the cgroup, and nothing of the container runs
     // before the record is written.
@@ -186,6 +193,22 @@ fn launch(
     }
     let (_, pidfd) = session.finish()?;
     Ok((pidfd, streams.io))
+}
+
+/// Has systemd make the cgroup, around a process that waits.
+fn start_unit(plan: &mut ContainerPlan, watch: &crate::observe::Watch<'_>) -> Result<Placeholder> {
+    let placeholder = Placeholder::begin(watch)?;
+    let Some(unit) = &plan.cgroup.unit else { return Ok(placeholder) };
+    let description = format!("coracle container {}", plan.id);
+    unit.record.start(&unit.slice, &description, placeholder.pid(), &plan.cgroup.writes, &unit.more)?;
+    // Where a manager of a user has its slices, only it knows.
+    let path = placeholder.cgroup()?;
+    let path = CgroupPath::parse(&path).map_err(|reason| {
+        Error::new(ErrorKind::State, format!("the cgroup of the unit {reason}")).with_path(path)
+    });
+    let path = path.inspect_err(|_| drop(unit.record.stop()))?;
+    plan.cgroup.directories.iter_mut().for_each(|one| one.path = path.clone());
+    Ok(placeholder)
 }
 
 fn intent(

@@ -12,5 +12,6 @@ mod netdev;
 mod netlink;
 pub(crate) mod network;
 mod open;
+mod placeholder;
 mod reach;
 pub(crate) mod session;

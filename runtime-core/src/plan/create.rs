@@ -7,13 +7,11 @@ use super::lsm::{self, Labels};
 use super::namespaces;
 use super::process::{self, Filter, Gate};
 use super::script::{Maps, NetDevice, Planned, Script};
-use super::{devices, mounts, seccomp, sources};
-use crate::cgroup::devices::{Kind as CgroupDeviceKind, Node as CgroupNode};
-use crate::cgroup::{CgroupPlan, DevicesPlan};
+use super::{cgroup as cgroups, devices, mounts, seccomp, sources};
+use crate::cgroup::CgroupPlan;
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::host::{Facts, SecurityModules};
-use crate::spec::Resources;
-use crate::validate::{Clock, DeviceKind, HookPoint, NamespaceKind, ValidSpec};
+use crate::validate::{Clock, HookPoint, NamespaceKind, ValidSpec};
 use coracle_init::program::{Slot, Step};
 use std::path::{Path, PathBuf};
 
@@ -30,6 +28,8 @@ pub(crate) struct Choices {
     pub(crate) streams: bool,
     /// No cgroup at all.
     pub(crate) no_cgroup: bool,
+    /// Socket of the bus whose systemd makes the cgroup.
+    pub(crate) systemd: Option<PathBuf>,
     /// The process is the runtime's own: the network namespace may be made in a thread of it.
     pub(crate) own_process: bool,
 }
@@ -89,7 +89,7 @@ pub(crate) fn plan(
             .with_code("network-device"));
     }
     let wanted_devices = plan_devices(&valid, facts, user_namespace);
-    let cgroup = plan_cgroup(id, &valid, facts, &wanted_devices, choices)?;
+    let cgroup = cgroups::plan(id, &valid, facts, &wanted_devices, choices)?;
     let filter = match (&valid.seccomp, valid.spec.linux.as_ref().and_then(|l| l.seccomp.as_ref())) {
         (Some(_), Some(filter)) => {
             let ahead = seccomp::Ahead {
@@ -313,76 +313,6 @@ fn plan_devices(valid: &ValidSpec, facts: &Facts, user_namespace: bool) -> devic
         pts_mounted: at("/dev/pts").is_some(),
         bind_nodes: user_namespace || !facts.initial_user_namespace,
     }
-}
-
-fn plan_cgroup(
-    id: &str,
-    valid: &ValidSpec,
-    facts: &Facts,
-    devices: &devices::Wanted,
-    choices: &Choices,
-) -> Result<CgroupPlan> {
-    if choices.no_cgroup {
-        return Ok(CgroupPlan {
-            directories: Vec::new(),
-            writes: Vec::new(),
-            devices: DevicesPlan::Unrestricted,
-            owner: None,
-        });
-    }
-    let none = Resources::default();
-    let resources = valid.spec.linux.as_ref().and_then(|l| l.resources.as_ref()).unwrap_or(&none);
-    let nodes: Vec<CgroupNode> = devices
-        .nodes
-        .iter()
-        .filter_map(|node| {
-            let kind = match node.kind {
-                DeviceKind::Char => CgroupDeviceKind::Char,
-                DeviceKind::Block => CgroupDeviceKind::Block,
-                DeviceKind::Fifo => return None,
-            };
-            Some(CgroupNode { kind, major: node.major, minor: node.minor })
-        })
-        .collect();
-    let rootless = facts.rootless() || !facts.initial_user_namespace;
-    let mut plan =
-        CgroupPlan::new(&facts.cgroup, valid.cgroups_path.as_deref(), id, resources, &nodes, rootless)
-            .map_err(|refusal| {
-                Error::new(ErrorKind::Unsupported, refusal.reason)
-                    .at(refusal.pointer)
-                    .in_phase(Phase::Cgroup)
-                    .with_code("cgroup-refused")
-            })?;
-    plan.owner = cgroup_owner(valid, facts);
-    Ok(plan)
-}
-
-/// Who may make cgroups below the container's (config-linux.md, "Cgroup ownership"): its own user, when it has a cgroup namespace and a
-/// writable view of it. Nobody new where that is root of the host.
-fn cgroup_owner(valid: &ValidSpec, facts: &Facts) -> Option<u32> {
-    // Without privileges nothing can be given away; version 1 is not made for it.
-    if facts.rootless() || facts.cgroup.mode() != crate::cgroup::layout::Mode::Unified {
-        return None;
-    }
-    let writable = |mount: &crate::validate::ValidMount| {
-        mount.destination == "/sys/fs/cgroup"
-            && matches!(mount.kind.as_str(), "cgroup" | "cgroup2")
-            && mount.options.attributes.set & crate::validate::attr::RDONLY == 0
-    };
-    if !valid.namespaces.is_new(NamespaceKind::Cgroup) || !valid.mounts.iter().any(writable) {
-        return None;
-    }
-    let uid = valid.process.user.uid.get();
-    let host = match valid.namespaces.contains(NamespaceKind::User) {
-        false => Some(uid),
-        // Not known for a namespace that is joined.
-        true if !valid.namespaces.is_new(NamespaceKind::User) => None,
-        true => valid.spec.linux.iter().flat_map(|linux| &linux.uid_mappings).find_map(|map| {
-            let offset = uid.checked_sub(map.container_id.get()).filter(|offset| *offset < map.size)?;
-            map.host_id.get().checked_add(offset)
-        }),
-    };
-    host.filter(|host| *host != 0)
 }
 
 fn namespace_surroundings(

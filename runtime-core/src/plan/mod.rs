@@ -6,6 +6,7 @@
 //! Tests: golden plans in `tests/plans`, and beside the files.
 
 mod arena;
+mod cgroup;
 pub(crate) mod create;
 pub(crate) mod devices;
 pub(crate) mod exec;

@@ -14,7 +14,7 @@ pub(crate) enum Feature {
 }
 
 /// The features that are not built.
-const ENTRIES: &[Feature] = &[Feature::SystemdCgroups, Feature::Checkpoint];
+const ENTRIES: &[Feature] = &[Feature::Checkpoint];
 
 /// Whether this version does it.
 pub(crate) fn is_built(feature: Feature) -> bool {

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::tests::{legacy, unified};
 use super::*;
+use crate::cgroup::systemd::limits;
 use crate::spec::properties;
 
 /// Property (`*` is every entry of a list), an example, what says that it works: `cgroups::x` are cases of `tests/root/cgroups.rs` and so
@@ -143,10 +144,19 @@ fn table() -> String {
             }
             _ => (files(example, &unified()), files(example, &legacy())),
         };
+        let unit = unit_properties(example);
         let tests: Vec<String> = tests.iter().map(|test| format!("`{test}`")).collect();
-        writeln!(out, "| `{property}` | {v2} | {v1} | {} |", tests.join(", ")).unwrap();
+        writeln!(out, "| `{property}` | {v2} | {v1} | {unit} | {} |", tests.join(", ")).unwrap();
     }
     out + TAIL
+}
+
+/// What systemd is told of an example; what it is not told of it leaves alone.
+fn unit_properties(example: &str) -> String {
+    let resources: Resources = serde_json::from_str(example).unwrap();
+    let properties = limits(&plan_update(&resources, &unified()).unwrap_or_default());
+    let names: Vec<String> = properties.iter().map(|(name, _)| format!("`{name}`")).collect();
+    if names.is_empty() { "—".to_owned() } else { names.join(", ") }
 }
 
 /// The files that an example is written to, or why it is refused.
@@ -182,11 +192,14 @@ its place: nothing is left out in silence.
 `cgroups::x`, `update::x` and `events::x` are cases in `tests/root`, with real containers; `unit::x` are tests of the conversion in
 `runtime-core/src/cgroup/resources/tests.rs`.
 
-| property | version 2 | version 1 | tests |
-|---|---|---|---|
+| property | version 2 | version 1 | unit property | tests |
+|---|---|---|---|---|
 ";
 
 const TAIL: &str = "
+With systemd as the one who makes the cgroup, it is told of the same values as properties of the scope, so that nothing changes when it
+reloads its configuration (CPU time is rounded up to a hundredth of a percent then). Device rules are a program of our own beside those of systemd, which does not touch it.
+
 On a hybrid machine each limit goes to the hierarchy that has its controller. `unified` comes last, over the others.
 
 `update` writes what it names and what follows from it, reads what was there before, and writes that back when a later step fails.
