@@ -361,24 +361,23 @@ pub(crate) fn address(text: &CStr) -> usize {
     at(text)
 }
 
-/// Gives back what deeper calls left of the main thread's stack ([`crate::Memory::spare_stack`]): the kernel keeps a gap of a mebibyte below
-/// that one.
+/// Gives back what deeper calls left of a stack that begins at `lowest` ([`crate::Memory::spare_stack`]).
 ///
 /// Never inlined: `here` has to lie in a frame with nothing else in it, close to the top of the stack.
 #[inline(never)]
-pub(crate) fn forget_stack() {
+pub(crate) fn forget_stack(lowest: usize) {
     /// Far below everything that this call and the ones it makes still use.
     const IN_USE: usize = 4 * 1024;
-    const DEEPEST: usize = 512 * 1024;
     const PAGE: usize = 4096;
     let mut here = 0_u8;
     // Hidden from the compiler, which else may keep a byte that never changes among the constants.
     let end = core::hint::black_box(&raw mut here).addr().wrapping_sub(IN_USE) & !PAGE.wrapping_sub(1);
-    // SAFETY: the range ends below every live frame, and begins inside the gap below the main thread's stack. ENOMEM for the part that was never
-    // mapped does not keep the rest.
-    let _ = unsafe {
-        call(libc::SYS_madvise, [end.wrapping_sub(DEEPEST), DEEPEST, fd_arg(libc::MADV_DONTNEED), 0, 0, 0])
-    };
+    let start = lowest.wrapping_add(PAGE.wrapping_sub(1)) & !PAGE.wrapping_sub(1);
+    if start < end {
+        let args = [start, end.wrapping_sub(start), fd_arg(libc::MADV_DONTNEED), 0, 0, 0];
+        // SAFETY: the range ends below every live frame of this stack, and begins where the caller says that it does. It only saves memory.
+        let _ = unsafe { call(libc::SYS_madvise, args) };
+    }
 }
 
 /// The kernel's `struct sigaction` is a handler first; the rest may be zero for the two handlers used here.

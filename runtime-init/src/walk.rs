@@ -30,9 +30,9 @@ pub struct Memory<'m> {
     pub report: i32,
     /// Every descriptor that stays open, ascending: slots, report socket, 0 to 2, preserved ones. All others are closed first.
     pub kept: &'m [i32],
-    /// This is the main thread of a program that has no other use for its stack: what earlier calls left there is given
-    /// back before the wait at the gate.
-    pub spare_stack: bool,
+    /// Lowest address of the stack that this walker runs on, when nobody else does: what earlier steps left there is given back before the
+    /// wait at the gate.
+    pub spare_stack: Option<usize>,
 }
 
 /// The walker's own state.
@@ -42,7 +42,7 @@ pub(crate) struct Walk<'m> {
     pub(crate) slots: &'m mut [i32],
     pub(crate) words: &'m mut [usize],
     pub(crate) report: i32,
-    pub(crate) spare_stack: bool,
+    pub(crate) spare_stack: Option<usize>,
     /// The root that container paths are resolved below; -1 until `AttachRoot` or the first use, then it is `/`.
     root: i32,
     /// Program that `FindProgram` found.

@@ -188,7 +188,7 @@ fn start(
         words: &mut words,
         report: report.as_raw_fd(),
         kept: &kept,
-        spare_stack: false,
+        spare_stack: None,
     };
     let broken = |e: Errno| Error::os(format!("clone a process for {path}"), e);
     let mask = SigSet::all()

@@ -131,8 +131,7 @@ impl Session {
                 words: &mut words,
                 report: theirs.as_raw_fd(),
                 kept: &kept,
-                // Another thread's stack has neighbours.
-                spare_stack: setting.own_process && rustix::thread::gettid() == rustix::process::getpid(),
+                spare_stack: None,
             };
             clone_walker(script.clone_flags, into, &arena, memory)
         };

@@ -151,12 +151,16 @@ unsafe impl GlobalAlloc for ShortLived {
     }
 }
 
-/// Everything that was allocated until now, kept out of the children that are cloned while this value lives.
+/// What is kept out of the children that are cloned while this value lives.
 #[derive(Debug)]
-pub(crate) struct Withheld([(usize, usize); PIECES]);
+pub(crate) struct Withheld {
+    heap: [(usize, usize); PIECES],
+    stack: (usize, usize),
+}
 
-/// Keeps what was allocated until now from a child whose data is allocated after this call: neither of the two has to copy the pages that
-/// the other writes, and a child that waits for long is small. Nothing happens in a program with another allocator.
+/// Keeps what was allocated until now, and the main thread's stack when called there, from a child whose data is allocated after this
+/// call and that runs on a stack of its own: neither of the two has to copy the pages that the other writes, and a child that waits for
+/// long is small.
 pub(crate) fn withhold() -> Withheld {
     let ranges = with(|pieces| {
         let mut found = [(0, 0); PIECES];
@@ -171,16 +175,32 @@ pub(crate) fn withhold() -> Withheld {
         }
         found
     });
-    let withheld = Withheld(ranges);
+    let withheld = Withheld { heap: ranges, stack: main_stack() };
     withheld.advise(libc::MADV_DONTFORK);
     withheld
 }
 
+/// The main thread's stack from here up; nothing in another thread. A child on a stack of its own has no use for it.
+fn main_stack() -> (usize, usize) {
+    const SLACK: usize = 4 * PAGE;
+    if rustix::thread::gettid() != rustix::process::getpid() {
+        return (0, 0);
+    }
+    let mut here = 0_u8;
+    let here = std::hint::black_box(&raw mut here).addr();
+    // SAFETY: no arguments that could be wrong.
+    let name = unsafe { libc::getauxval(libc::AT_EXECFN) };
+    // The name of the program is the last string before the end of the stack (fs/exec.c), and shorter than a page or left alone.
+    let end = usize::try_from(name).unwrap_or(0) & !(PAGE - 1);
+    if end > here { ((here - SLACK) & !(PAGE - 1), end) } else { (0, 0) }
+}
+
 impl Withheld {
     fn advise(&self, advice: i32) {
-        for (start, end) in self.0.into_iter().filter(|(start, end)| end > start) {
-            // SAFETY: the ranges are whole pages of this allocator's mappings, which are never unmapped; this process keeps their content. A
-            // refusal only means that children get them.
+        let ranges = self.heap.into_iter().chain([self.stack]);
+        for (start, end) in ranges.filter(|(start, end)| end > start) {
+            // SAFETY: the ranges are whole pages of this allocator's mappings, which are never unmapped, and of the main stack; this process keeps
+            // their content. A refusal only means that children get them.
             unsafe { libc::madvise(std::ptr::with_exposed_provenance_mut(start), end - start, advice) };
         }
     }
@@ -228,10 +248,10 @@ mod tests {
         assert_eq!(unsafe { std::slice::from_raw_parts(moved, 10) }, [9; 10]);
         let withheld = withhold();
         assert!(blocks.iter().all(|(block, size)| {
-            withheld.0.iter().any(|(start, end)| block.addr() >= *start && block.addr() + size <= *end)
+            withheld.heap.iter().any(|(start, end)| block.addr() >= *start && block.addr() + size <= *end)
         }));
         // SAFETY: the size is not zero.
         let after = unsafe { heap.alloc(layout) };
-        assert!(!withheld.0.iter().any(|(start, end)| after.addr() >= *start && after.addr() < *end));
+        assert!(!withheld.heap.iter().any(|(start, end)| after.addr() >= *start && after.addr() < *end));
     }
 }

@@ -182,8 +182,8 @@ pub(crate) fn gate(w: &mut Walk<'_>, gate: Slot) -> Result<(), Fail> {
     report::expect(w.report, Kind::Go, |_| false).at(1, Call::Recvmsg)?;
     sys::close(w.report);
     w.report = -1;
-    if w.spare_stack {
-        sys::forget_stack();
+    if let Some(lowest) = w.spare_stack {
+        sys::forget_stack(lowest);
     }
     loop {
         let mut bytes = [0_u8; LEN];

@@ -149,7 +149,7 @@ impl Program {
             }
             walk(
                 &arena,
-                Memory { slots: &mut self.slots, words: &mut words, report, kept: &kept, spare_stack: false },
+                Memory { slots: &mut self.slots, words: &mut words, report, kept: &kept, spare_stack: None },
             );
         }
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
