@@ -185,6 +185,7 @@ fn close_others(kept: &[i32]) -> Result<(), Errno> {
 }
 
 /// Every step's place in the code: one exhaustive match, longer than other functions, so that a step without code does not compile.
+/// Steps with large frames are never inlined: this frame is there for as long as init waits at the gate.
 fn one(w: &mut Walk<'_>, step: Step) -> Result<(), Fail> {
     match step {
         Step::NonDumpable => ns::non_dumpable(0),

@@ -23,6 +23,7 @@ const ENTRIES: u32 = 1_000_000;
 
 /// Part 0 finds the directory; the parts after it are counted by what is done to one entry: 1 reads names, 2 opens, 3 looks,
 /// 4 makes, 5 copies bytes, 6 sets the owner, 7 the mode. Nothing at the path means nothing to copy.
+#[inline(never)]
 pub(crate) fn copy_up(w: &mut Walk<'_>, tree: Slot, target: Str) -> Result<(), Fail> {
     let tree = w.slot(tree)?;
     let base = w.root()?;

@@ -150,6 +150,7 @@ pub(crate) fn make_link(
     }
 }
 
+#[inline(never)]
 fn points_to(dir: &Fd, name: &CStr, target: &CStr) -> bool {
     let mut text = [0_u8; PATH];
     match rustix::fs::readlinkat_raw(dir, name, &mut text[..]) {

@@ -18,6 +18,7 @@ use crate::walk::Walk;
 use crate::wire::{Call, Kind, LEN, Message};
 
 /// Part 0 `stat`, part 1 `faccessat2`, part 2 `open` and part 3 `read` of `/etc/passwd`.
+#[inline(never)]
 pub(crate) fn find_program(w: &mut Walk<'_>, candidates: StrList, uid: u32, home: bool) -> Result<(), Fail> {
     let mut denied = None;
     let mut outcome = Fail::new(0, Call::Stat, Errno::NOENT);

@@ -12,6 +12,7 @@ use crate::walk::Walk;
 use crate::wire::Call;
 
 /// Part 0 resolves and makes it, 1 `fchdir`, 2 `getcwd`, 3 what that said.
+#[inline(never)]
 pub(crate) fn working_dir(w: &mut Walk<'_>, path: Str, create: bool, optional: bool) -> Result<(), Fail> {
     let base = w.root()?;
     let text = path::last(w.program.str(path)?);

@@ -98,6 +98,7 @@ impl HookLayout {
 
 /// Part 0 `pipe2`, 1 `clone`, 2 what the hook's process does up to its `execve`, 3 `ppoll`, 4 `write` of the state, 5 `wait4`,
 /// then 6 its end ([`Call::HookStatus`], [`Call::HookTimeout`]).
+#[inline(never)]
 pub(crate) fn hook(w: &mut Walk<'_>, hook: Bytes) -> Result<(), Fail> {
     let layout = HookLayout::decode(w.program.raw(hook)?)?;
     let name = crate::path::last(w.program.str(layout.path)?);

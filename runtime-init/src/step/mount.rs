@@ -172,6 +172,7 @@ fn configure_all(w: &Walk<'_>, context: &Fd, options: StrList, first: u32) -> Re
     Ok(first.wrapping_add(index))
 }
 
+#[inline(never)]
 pub(crate) fn new_fs(
     w: &mut Walk<'_>,
     fstype: Str,
@@ -197,6 +198,7 @@ pub(crate) fn new_fs(
 }
 
 /// Part 0 finds the mount, part 1 is `fspick`, then the options, then `FSCONFIG_CMD_RECONFIGURE`.
+#[inline(never)]
 pub(crate) fn reconfigure(w: &mut Walk<'_>, target: Str, options: StrList) -> Result<(), Fail> {
     let base = w.root()?;
     let fd = path::existing(base, w.program.cstr(target)?, Links::Follow).at(0)?;

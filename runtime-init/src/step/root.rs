@@ -18,6 +18,7 @@ use crate::walk::Walk;
 use crate::wire::Call;
 
 /// Part 0 opens the old root, 1 `fchdir`, 2 `pivot_root`, 3 `fchdir` to the old root, 4 its propagation, 5 `umount2`, 6 `chdir`.
+#[inline(never)]
 pub(crate) fn pivot(w: &mut Walk<'_>) -> Result<(), Fail> {
     let root = w.root()?;
     let old = sys::open_top().at(0, Call::Open)?;
@@ -33,6 +34,7 @@ pub(crate) fn pivot(w: &mut Walk<'_>) -> Result<(), Fail> {
 }
 
 /// Part 0 reads the mounts, 1 detaches or covers, 2 `fchdir`, 3 `move_mount`, 4 `chroot`, 5 `chdir`.
+#[inline(never)]
 pub(crate) fn move_onto_top(w: &mut Walk<'_>) -> Result<(), Fail> {
     let root = w.root()?;
     uncover_host(root.raw())?;

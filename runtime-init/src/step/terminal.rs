@@ -25,6 +25,7 @@ const PTMX: (u32, u32) = (5, 2);
 
 /// Part 0 finds the devpts, 1 opens `ptmx`, 2 looks at it, 3 unlocks, 4 opens the peer, 5 sets the size, 6 the owner, 7 to 11 bind
 /// the console, 12 sends the master. `rows_cols`: rows in the high half, columns in the low one; 0 leaves the size.
+#[inline(never)]
 pub(crate) fn terminal(
     w: &mut Walk<'_>,
     devpts: Slot,
