@@ -19,6 +19,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const EXE: &str = "/proc/self/exe";
 const ALL_SEALS: SealFlags =
@@ -32,11 +33,7 @@ const ALL_SEALS: SealFlags =
 /// [`ErrorKind::Unsupported`] when no way works here; then no container should be started.
 pub fn reexec_sealed() -> Result<()> {
     let exe = open(EXE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
-    let readonly = is_readonly(&exe).map_err(failed)?;
-    if readonly {
-        hold();
-    }
-    if readonly || is_sealed() {
+    if is_readonly(&exe).map_err(failed)? || is_sealed() {
         return Ok(());
     }
     let args: Vec<CString> = std::env::args_os().map(text).collect::<Result<_>>()?;
@@ -52,12 +49,15 @@ pub fn reexec_sealed() -> Result<()> {
 
 /// The tree that this program was executed from, as its entry point left it.
 static TREE: Mutex<Option<OwnedFd>> = Mutex::new(None);
+/// Somebody looked for it: later its number may be another file's.
+static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// Takes over the tree of the entry point (`sys/early.rs`), so that nobody inherits it.
-fn hold() {
-    let Some(tree) = executed_from() else { return };
-    if let Ok(mut place) = TREE.lock() {
-        *place = Some(tree);
+/// Takes over the tree that the entry point of the `coracle` program leaves open over its execve (`sys/early.rs`), so that nobody
+/// inherits it. For the first line of that program's `main` alone: in others a descriptor may look the same and belong to somebody.
+#[doc(hidden)]
+pub fn take_over_tree() {
+    if let (Ok(mut place), false) = (TREE.lock(), TAKEN.swap(true, Ordering::Relaxed)) {
+        *place = executed_from();
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-cases![program_as_interpreter, program_as_argument, program_as_loader, program_overwritten];
+cases![program_as_interpreter, program_as_argument, program_as_loader, program_overwritten, sealed_first];
 
 // What the watcher traced may come to us as an orphan: all children are reaped here, so no other case may run.
 cases_alone![watched_execs, watched_execs_in_a_user_namespace, watched_create];
@@ -15,6 +15,29 @@ fn copy(t: &T) -> Runtime {
     let path = t.dir().join(t.runtime.path.file_name().unwrap());
     fs::copy(&t.runtime.path, &path).unwrap();
     Runtime::at(&path)
+}
+
+/// The program executes itself from its read-only place at its entry point: nothing of the C library was started before.
+fn sealed_first(t: &T) {
+    t.differs("runc", "it has no entry point of its own");
+    t.differs("crun", "it has no entry point of its own");
+    t.needs(&[Need::Program("strace")]);
+    let mut bundle = Bundle::new(t, &["exit", "0"]);
+    let container = Container::new(t, &mut bundle);
+    let trace = t.dir().join("calls");
+    let mut strace = std::process::Command::new("strace");
+    strace.args(["-qq", "-o"]).arg(&trace).arg(&t.runtime.path).arg("--root").arg(&container.root);
+    strace.arg("run").arg("--bundle").arg(&container.bundle.dir).arg(&container.id);
+    let done = strace.stdin(std::process::Stdio::null()).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let text = fs::read_to_string(&trace).unwrap();
+    let calls: Vec<&str> = text.lines().filter_map(|line| line.split('(').next()).collect();
+    let again = calls.iter().position(|call| *call == "execveat").expect("it executes itself");
+    assert!(!calls[..again].contains(&"arch_prctl"), "{:?}", &calls[..again]);
+    // The tree is taken over at once: whatever is executed later does not have it.
+    let tree = "F_SETFD, FD_CLOEXEC";
+    let main = calls.iter().skip(again).position(|call| *call == "open").unwrap() + again;
+    assert!(text.lines().take(main).skip(again).any(|line| line.contains(tree)), "{text}");
 }
 
 fn watched(t: &T, bundle: &mut Bundle) {

@@ -11,6 +11,7 @@ cases![
     below_by_controller,
     below_refused,
     beside_the_first_process,
+    survivors_where_the_cgroup_stays,
     below_a_frozen_one,
     into_a_frozen_one,
     below_a_threaded_one,
@@ -137,6 +138,21 @@ fn nested<'a>(t: &'a T, bundle: &'a mut Bundle, name: &str) -> (Container<'a>, S
     bundle.set("/linux/cgroupsPath", json!(path));
     bundle.write();
     (Container::as_written(t, bundle, id, path), parent)
+}
+
+/// A cgroup that was there before stays; what lives on in it without a pid namespace that ends with init does not.
+fn survivors_where_the_cgroup_stays(t: &T) {
+    t.needs(&[Need::CgroupV2]);
+    let mut bundle = Bundle::new(t, &["orphan"]);
+    bundle.without_namespace("pid");
+    let (container, parent) = nested(t, &mut bundle, "kept");
+    let dir = cgroup::directory("pids", &container.cgroup).unwrap();
+    fs::create_dir_all(&dir).unwrap();
+    container.run().expect(0);
+    let left = fs::read_to_string(dir.join("cgroup.procs")).unwrap();
+    assert!(left.is_empty(), "{left}");
+    assert!(!container.root.join(&container.id).exists());
+    cgroup::remove(&parent);
 }
 
 /// The directory that freezes, and how it is told.

@@ -126,8 +126,12 @@ impl MemberRecord {
     }
 
     fn remove_idle(&self) -> Result<bool> {
+        if !self.ours {
+            // It stays, so nothing says whether somebody is left in it.
+            return Ok(false);
+        }
         let mount = Dir::mount(&self.mount, self.version)?;
-        if let Some(above) = self.find_above(&mount)?.filter(|_| self.ours) {
+        if let Some(above) = self.find_above(&mount)? {
             match above.remove(self.path.name()) {
                 Err(error) if is_busy(&error) => return Ok(false),
                 result => gone_is((), result)?,

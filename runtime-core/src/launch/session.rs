@@ -47,7 +47,7 @@ pub(crate) struct Setting<'a> {
     pub(crate) slots: Vec<(Slot, OwnedFd)>,
     /// Descriptors `3..3+preserve` stay open at their numbers.
     pub(crate) preserve: u32,
-    /// This process is the runtime's own: a waiting child gives back what was parsed and planned in it.
+    /// This process is the runtime's own: what was parsed and planned in it is kept out of the child.
     pub(crate) own_process: bool,
     /// The network namespace in the making, for a child that asks for it.
     pub(crate) network: Option<Making>,

@@ -37,7 +37,7 @@ const WRITE_RECORD: &str = "write the container's record";
 #[must_use]
 pub(crate) struct Prepared<'a> {
     lock: &'a Lock,
-    on_disk: bool,
+    exchange: bool,
 }
 
 impl Prepared<'_> {
@@ -48,8 +48,9 @@ impl Prepared<'_> {
     pub(crate) fn publish(self) -> Result<()> {
         let dir = &self.lock.fd;
         // File systems write a file out when it takes another's place, to have it after a power cut, and that takes longer than the
-        // rest of a create. No record outlives the boot, so it trades places instead, where the kernel and the file system can.
-        if self.on_disk && renameat_with(dir, RECORD_NEW, dir, RECORD, RenameFlags::EXCHANGE).is_ok() {
+        // rest of a create. All that a record of an earlier boot is still good for are its poststop hooks: without any it trades places
+        // instead, where the kernel and the file system can.
+        if self.exchange && renameat_with(dir, RECORD_NEW, dir, RECORD, RenameFlags::EXCHANGE).is_ok() {
             return Ok(());
         }
         renameat(dir, RECORD_NEW, dir, RECORD).map_err(|e| self.lock.dir.os(WRITE_RECORD, e))
@@ -129,7 +130,7 @@ impl Lock {
         }
         .map_err(fail)?;
         write_all(&fd, &bytes).map_err(fail)?;
-        Ok(Prepared { lock: self, on_disk: record.boot.is_some() })
+        Ok(Prepared { lock: self, exchange: record.boot.is_some() && record.hooks.poststop.is_empty() })
     }
 
     /// Stores the compiled system call filter, once.

@@ -138,12 +138,15 @@ unsafe fn execute_readonly(argv: *const usize, envp: *const usize) {
         }
         let length = call(libc::SYS_readlink, [EXE.as_ptr() as usize, path as usize, room, 0, 0]);
         let Ok(length) = usize::try_from(length) else { return };
-        let mut slash = length;
+        if length == 0 || length >= room {
+            return;
+        }
+        let mut slash = length - 1;
         while slash > 0 && path.add(slash).read() != b'/' {
             slash -= 1;
         }
-        // Cut off, or directly below `/`: no program is there.
-        if length >= room || slash == 0 {
+        // Directly below `/`: no program is there.
+        if slash == 0 {
             return;
         }
         path.add(slash).write(0);

@@ -72,7 +72,7 @@ pub(crate) fn executed_from() -> Option<OwnedFd> {
     if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
         return None;
     }
-    // SAFETY: it was open a moment ago, and nobody else in this program knows it: this is called once, before any thread is started.
+    // SAFETY: it was open a moment ago, and nobody else in this program knows it: `take_over_tree` calls this once, before any thread is started.
     Some(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
