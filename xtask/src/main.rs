@@ -44,6 +44,12 @@ const COMMANDS: &[Command] = &[
         "a machine with cgroup v2 in an emulator: the suites, or a command",
         scripts::vm,
     ),
+    (
+        "vm-systemd",
+        "[OPTION...] [-- COMMAND]",
+        "the same with systemd as its first process: the cases that need it, or a command",
+        scripts::vm_systemd,
+    ),
     ("containerd", "", "containerd and ctr with this runtime", scripts::containerd),
     (
         "tables",

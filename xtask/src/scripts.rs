@@ -2,6 +2,7 @@
 
 use crate::run::{self, Count, Outcome, Scratch, built, cargo};
 use crate::{setup, suites};
+use std::path::{Path, PathBuf};
 
 /// How long the suites may take in the machine, in seconds.
 const VM_TIME: &str = "1000";
@@ -9,27 +10,53 @@ const VM_TIME: &str = "1000";
 /// Smaller numbers for cases that repeat or move much: the emulator is some twenty times slower.
 const VM_NUMBERS: [&str; 6] =
     ["TMPDIR=/var/tmp", "STREAM_MIB=4", "SEQUENTIAL=10", "LIVES=2", "PARALLEL=16", "CRASH_ROUNDS=1"];
+/// What the machine is built with.
+const VM_TOOLS: [(&str, &str); 8] = [
+    ("busybox", "busybox-static"),
+    ("mke2fs", "e2fsprogs"),
+    ("cpio", "cpio"),
+    ("depmod", "kmod"),
+    ("xz", "xz-utils"),
+    ("zstd", "zstd"),
+    ("debootstrap", "debootstrap"),
+    ("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
+];
+
 /// `vm`: runs a command in the machine; without arguments, or with words alone, the suites: static programs, because there is
 /// no C library inside.
 ///
 /// # Errors
 /// The machine cannot be built or started, or what ran in it failed.
 pub fn vm(args: &[String]) -> Outcome {
-    let tools = [
-        ("busybox", "busybox-static"),
-        ("mke2fs", "e2fsprogs"),
-        ("cpio", "cpio"),
-        ("depmod", "kmod"),
-        ("xz", "xz-utils"),
-        ("zstd", "zstd"),
-        ("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
-    ];
-    setup::packages(&tools)?;
-    let dir = run::root().join("xtask/vm");
-    run::run(&mut run::program(dir.join("build"), [""; 0]))?;
+    let dir = machine(&[])?;
     if args.iter().any(|word| word == "--") {
         return run::run(&mut run::program(dir.join("run"), args));
     }
+    in_machine("vm", &dir, &[], args)
+}
+
+/// `vm-systemd`: the same in a machine whose first process is systemd; without arguments the cases that need it.
+///
+/// # Errors
+/// As [`vm`].
+pub fn vm_systemd(args: &[String]) -> Outcome {
+    let dir = machine(&["systemd"])?;
+    if args.iter().any(|word| word == "--") {
+        return run::run(run::program(dir.join("run"), ["--systemd"]).args(args));
+    }
+    let cases = if args.is_empty() { &["systemd::".to_owned()] } else { args };
+    in_machine("vm-systemd", &dir, &["--systemd"], cases)
+}
+
+/// Builds the machine; where its scripts are.
+fn machine(flavour: &[&str]) -> Result<PathBuf, String> {
+    setup::packages(&VM_TOOLS)?;
+    let dir = run::root().join("xtask/vm");
+    run::run(&mut run::program(dir.join("build"), flavour))?;
+    Ok(dir)
+}
+
+fn in_machine(name: &str, dir: &Path, flavour: &[&str], cases: &[String]) -> Outcome {
     suites::build()?;
     let scratch = Scratch::new("vm")?;
     let mut all = Count::default();
@@ -42,14 +69,15 @@ pub fn vm(args: &[String]) -> Outcome {
         ] {
             std::fs::copy(&from, &to).map_err(|e| format!("copy {}: {e}", from.display()))?;
         }
-        let mut command = run::program(dir.join("run"), ["--timeout", VM_TIME, "--share"]);
+        let mut command = run::program(dir.join("run"), flavour);
+        command.args(["--timeout", VM_TIME, "--share"]);
         command.arg(scratch.path()).args(["--", "env"]).args(VM_NUMBERS);
         for (name, file) in [("RUNTIME", "coracle"), ("PAYLOAD", "payload")] {
             command.arg(format!("{name}={}", scratch.path().join(file).display()));
         }
-        all.add(run::counted(command.arg(program).args(args))?);
+        all.add(run::counted(command.arg(program).args(cases))?);
     }
-    run::print(&format!("vm: {all}"));
+    run::print(&format!("{name}: {all}"));
     if all.failed == 0 { Ok(()) } else { Err(format!("{} failed", all.failed)) }
 }
 

@@ -31,6 +31,12 @@ unsafe extern "C" fn main(argc: i32, argv: *const *const u8) -> i32 {
     let mut words = [0; 64];
     walk(
         arena,
-        Memory { slots: &mut slots, words: &mut words, report: 3, kept: &[0, 1, 2, 3], spare_stack: Some(4096) },
+        Memory {
+            slots: &mut slots,
+            words: &mut words,
+            report: 3,
+            kept: &[0, 1, 2, 3],
+            spare_stack: Some(4096),
+        },
     )
 }
