@@ -174,8 +174,9 @@ fn process() -> BTreeMap<String, String> {
     put("subreaper", format!("{:?}", rustix::process::child_subreaper()));
     // After the name in parentheses: state, parent, group, session (proc_pid_stat(5)).
     let stat = text("/proc/self/stat");
-    let after = stat.rsplit_once(") ").map_or("", |(_, after)| after);
-    put("parent, group, session", after.split(' ').skip(1).take(3).collect::<Vec<_>>().join(" "));
+    let ids = |fields: &str| fields.split(' ').skip(1).take(3).collect::<Vec<_>>().join(" ");
+    let family = stat.rsplit_once(") ").map(|(_, fields)| ids(fields));
+    put("parent, group, session", family.unwrap_or(stat));
     put("nice", format!("{:?}", rustix::process::getpriority_process(None)));
     seen
 }
