@@ -90,7 +90,7 @@ pub(crate) fn join(w: &mut Walk<'_>, fd: Slot, nstype: i32) -> Result<(), Fail> 
 }
 
 /// Part 0 `pipe2`, 1 `clone3`, 2 `sendmsg`. The pipe keeps the order: what the new process sends comes after `Stage`.
-pub(crate) fn second_clone(w: &Walk<'_>, flags: u64, cgroup: Slot) -> Result<(), Fail> {
+pub(crate) fn second_clone(w: &mut Walk<'_>, flags: u64, cgroup: Slot) -> Result<(), Fail> {
     const CLONE_PARENT: u64 = 0x8000;
     let cgroup = w.slot_if(cgroup)?;
     let (told, tell) = sys::pipe().at(0, Call::Pipe2)?;
@@ -107,6 +107,8 @@ pub(crate) fn second_clone(w: &Walk<'_>, flags: u64, cgroup: Slot) -> Result<(),
         }
         Forked::Child => {
             drop(tell);
+            // While the first process tells of this one.
+            w.ignored = Some(ignored_signals()?);
             let mut byte = [0_u8];
             loop {
                 match rustix::io::read(&told, &mut byte) {
