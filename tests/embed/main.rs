@@ -55,11 +55,16 @@ fn main() -> ExitCode {
     let world = World::new(dir.path());
     let failed = run_all(&[promises::CASES, fleet::CASES, hooks::CASES, leaks::CASES], &words, &world, false);
     drop(dir);
+    remove_own_cgroup();
+    dirs::remove_run_dir();
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Removes the cgroup that this process's containers were below; each process of ours has one.
+pub fn remove_own_cgroup() {
     if rustix::process::geteuid().is_root() {
         coracle_tests::cgroup::remove(&coracle_tests::cgroup::parent());
     }
-    dirs::remove_run_dir();
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Runs the cases one after the other: the number of those that failed. `inside` another case, in another process.

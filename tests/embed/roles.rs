@@ -91,6 +91,7 @@ pub fn play(words: &[String]) -> ExitCode {
                 &world,
                 true,
             );
+            crate::remove_own_cgroup();
             if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         other => panic!("no role {other:?}"),
