@@ -1,7 +1,7 @@
 //! The program's entry point: executes the program again from a place that cannot be written, before anything else is done.
 //!
 //! [`crate::reexec_sealed`] does the same in `main`, with every case and every message. But by then the program is relocated, std is up
-//! and the arguments are parsed, and the execve throws all of it away: a third of what a short command costs. This runs on nothing but the
+//! and the arguments are parsed, and the execve throws all of it away. This runs on nothing but the
 //! stack that the kernel made, for the commands that need it; whatever does not work here is left to `main`.
 //!
 //! The entry point is set by `runtime-cli/build.rs`; in other programs nothing refers to this and the linker drops it.
