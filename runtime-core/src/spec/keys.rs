@@ -70,6 +70,25 @@ fn walk(value: &Value, shape: &Shape, pointer: &mut String, found: &mut Vec<Unkn
     }
 }
 
+/// JSON pointers of every property of a `config.json` that is looked at, in the order of the types; an entry of a list or of
+/// a map is `*`.
+///
+/// For tools that have to know all of them: tables, completion, tests of completeness.
+pub fn known_keys() -> Vec<String> {
+    fn walk(shape: &Shape, at: &str, found: &mut Vec<String>) {
+        match shape {
+            Shape::Leaf => found.push(at.to_owned()),
+            Shape::List(entry) | Shape::Map(entry) => walk(entry, &format!("{at}/*"), found),
+            Shape::Object(known) => {
+                known.iter().for_each(|(key, shape)| walk(shape, &format!("{at}/{key}"), found))
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(Spec::SHAPE, "", &mut found);
+    found
+}
+
 /// The candidate that differs from `word` by case, or by at most a third of its letters.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     candidates
@@ -148,6 +167,14 @@ mod tests {
         let mut found: Vec<_> = found.iter().map(|(p, d)| (p.as_str(), *d)).collect();
         found.sort();
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn properties_of_entries_are_known() {
+        let known = known_keys();
+        for pointer in ["/ociVersion", "/mounts/*/options/*", "/linux/sysctl/*", "/linux/netDevices/*/name"] {
+            assert!(known.iter().any(|one| one == pointer), "{pointer}: {known:?}");
+        }
     }
 
     #[test]

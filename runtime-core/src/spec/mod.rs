@@ -32,7 +32,7 @@ pub use id::{Id, InvalidId};
 pub(crate) use keys::nearest;
 #[cfg(test)]
 pub(crate) use keys::properties;
-pub use keys::{UnknownKey, unknown_keys};
+pub use keys::{UnknownKey, known_keys, unknown_keys};
 pub use linux::{
     Device, IdMapping, IntelRdt, Linux, LinuxNamespace, MemoryPolicy, NetDevice, Personality, TimeOffset,
 };
