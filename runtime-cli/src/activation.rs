@@ -2,7 +2,7 @@
 //!
 //! Must not: touch the descriptors. Tests: at the end of the file.
 
-use coracle::{Bundle, Error};
+use coracle::Error;
 
 use crate::args::usage;
 
@@ -30,22 +30,12 @@ fn count(fds: Option<&str>, pid: Option<&str>, own: i32) -> Result<u32, Error> {
 }
 
 /// Says in the program's environment that there are so many; it is process 1 for itself.
-///
-/// # Errors
-/// None that a bundle which was read could give.
-pub fn announce(bundle: Bundle, count: u32) -> Result<Bundle, Error> {
+pub fn announce(count: u32) -> Vec<String> {
     if count == 0 {
-        return Ok(bundle);
+        return Vec::new();
     }
-    let mut spec = bundle.spec().clone();
-    if let Some(process) = &mut spec.process {
-        process.env.push(format!("LISTEN_FDS={count}"));
-        process.env.push("LISTEN_PID=1".to_owned());
-        if let Ok(names) = std::env::var("LISTEN_FDNAMES") {
-            process.env.push(format!("LISTEN_FDNAMES={names}"));
-        }
-    }
-    Bundle::from_spec(spec, bundle.directory())
+    let names = std::env::var("LISTEN_FDNAMES").ok().map(|names| format!("LISTEN_FDNAMES={names}"));
+    [format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()].into_iter().chain(names).collect()
 }
 
 #[cfg(test)]

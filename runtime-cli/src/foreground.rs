@@ -4,22 +4,30 @@
 //! moment in which either could be missed. init gets an empty signal mask from the library.
 //! Must not: be used by commands that return at once. Tests: `relay`, and with containers in the `tests` package.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use coracle::{Error, Phase};
 use nix::errno::Errno as NixErrno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::io::Errno;
 use rustix::process::{getpid, kill_process, set_child_subreaper};
 
 /// All signals of this thread, blocked and readable. Dropping it lets them through again.
-#[derive(Debug)]
 pub struct Signals {
     fd: SignalFd,
     before: SigSet,
+    beside: Option<Beside>,
+}
+
+/// Something that is looked after whenever signals are.
+struct Beside {
+    /// Readable when there is a signal or something to read from `fd`.
+    either: OwnedFd,
+    fd: OwnedFd,
+    turn: Box<dyn Fn(BorrowedFd<'_>)>,
 }
 
 impl Signals {
@@ -37,12 +45,37 @@ impl Signals {
             SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(failed)?;
         let mut before = SigSet::empty();
         pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&all), Some(&mut before)).map_err(failed)?;
-        Ok(Self { fd, before })
+        Ok(Self { fd, before, beside: None })
+    }
+
+    /// Calls `turn` whenever there is something to read from `fd`, too.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub fn with(&mut self, fd: OwnedFd, turn: impl Fn(BorrowedFd<'_>) + 'static) -> Result<(), Error> {
+        let both = || {
+            let either = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+            for one in [self.fd.as_fd(), fd.as_fd()] {
+                epoll::add(&either, one, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
+            }
+            Ok(either)
+        };
+        let either = both().map_err(|errno: Errno| Error::os("wait for signals and notifications", errno))?;
+        self.beside = Some(Beside { either, fd, turn: Box::new(turn) });
+        Ok(())
+    }
+
+    /// Lets what is beside have its turn.
+    fn turn(&self) {
+        if let Some(beside) = &self.beside {
+            (beside.turn)(beside.fd.as_fd());
+        }
     }
 
     /// The next signal that is of interest to anybody. Ended children but the program behind `ended` are reaped here; SIGPIPE is ours, not the program's, and
     /// SIGURG is what runtimes of languages use among their own threads.
     pub fn next(&self, ended: BorrowedFd<'_>) -> Option<i32> {
+        self.turn();
         loop {
             let info = self.fd.read_signal().ok().flatten()?;
             match i32::try_from(info.ssi_signo) {
@@ -68,12 +101,14 @@ impl Signals {
 
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.beside.as_ref().map_or(self.fd.as_fd(), |beside| beside.either.as_fd())
     }
 }
 
 impl Drop for Signals {
     fn drop(&mut self) {
+        // What the program said last.
+        self.turn();
         let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&self.before), None);
     }
 }

@@ -12,6 +12,7 @@ mod cmd;
 mod file;
 mod foreground;
 mod guard;
+mod notify;
 mod out;
 mod relay;
 mod root;

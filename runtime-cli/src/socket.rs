@@ -26,7 +26,7 @@ const LONGEST: usize = 108;
 /// # Errors
 /// The kernel's; EINVAL for an empty path.
 pub fn connect_to(path: &Path) -> Result<OwnedFd, Error> {
-    try_connect(path).map_err(|errno| {
+    try_connect(path, SocketType::STREAM).map_err(|errno| {
         Error::os("connect to the socket", errno)
             .with_path(path)
             .in_phase(Phase::Terminal)
@@ -34,8 +34,12 @@ pub fn connect_to(path: &Path) -> Result<OwnedFd, Error> {
     })
 }
 
-fn try_connect(path: &Path) -> rustix::io::Result<OwnedFd> {
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+/// The same with another type of socket, and the bare error.
+///
+/// # Errors
+/// As [`connect_to`].
+pub fn try_connect(path: &Path, kind: SocketType) -> rustix::io::Result<OwnedFd> {
+    let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
     // An empty name would be autobind's, one that begins with a zero byte an abstract one.
     if path.as_os_str().as_bytes().first().is_none_or(|first| *first == 0) {
         return Err(Errno::INVAL);

@@ -13,6 +13,7 @@ use crate::id::ContainerId;
 use crate::launch::create::{poststart, poststop};
 use crate::launch::explain;
 use crate::launch::gate::Outcome;
+use crate::launch::notify;
 use crate::process::{self, ExitStatus};
 use crate::runtime::{ContainerRecord, Runtime};
 use crate::spec;
@@ -208,6 +209,19 @@ impl Container {
             Some(fd) => fd.try_clone().map(Some).map_err(|e| Error::os("duplicate a process descriptor", e)),
             None => self.record.init.as_ref().map_or(Ok(None), process::Identity::open),
         }
+    }
+
+    /// Binds what receives the notifications (sd_notify(3)) of a container that waits to be started; reading from it does not block.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WrongState`] when it was made without [`crate::Create::notify_socket`]; the kernel's.
+    pub fn notify_socket(&self) -> Result<OwnedFd> {
+        let _lock = self.lock()?;
+        notify::listen(self.dir.as_fd())?.ok_or_else(|| {
+            Error::new(ErrorKind::WrongState, "the container was created without a notification socket")
+                .with_code("notify-socket")
+                .with_hint("NOTIFY_SOCKET has to be set for create, too")
+        })
     }
 
     /// Starts the program of a created container. Blocks until it was executed and the poststart hooks ran.

@@ -16,6 +16,7 @@ use crate::state::{Record, Store};
 use crate::stdio::{Io, Stdio};
 use crate::validate::{ValidSpec, validate, violations_error};
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -184,6 +185,7 @@ impl Runtime {
             bundle,
             stdio: Stdio::Inherit,
             choices: create::Choices::default(),
+            environment: Vec::new(),
             network: None,
         }
     }
@@ -245,6 +247,7 @@ pub struct Create {
     bundle: Bundle,
     stdio: Stdio,
     choices: create::Choices,
+    environment: Vec<String>,
     network: Option<Making>,
 }
 
@@ -280,6 +283,20 @@ impl Create {
         self
     }
 
+    /// Variables (`NAME=value`) for the container's own process, which win over those of its configuration. Programs that are added
+    /// later do not get them.
+    pub fn environment(mut self, environment: impl IntoIterator<Item = String>) -> Self {
+        self.environment.extend(environment);
+        self
+    }
+
+    /// Gives the container a socket for sd_notify(3): at `/run/notify/notify.sock` inside, with `NOTIFY_SOCKET` in the environment of its
+    /// own process. Its other end is [`Created::notify`] with [`Create::at_once`], else [`Container::notify_socket`].
+    pub fn notify_socket(mut self, notify: bool) -> Self {
+        self.choices.notify = notify;
+        self
+    }
+
     /// Begins, beside the planning, what takes longest: a thread makes the network namespace. For a caller that is going to create the
     /// container, in a process of its own ([`RuntimeBuilder::own_process`]); in others nothing happens.
     ///
@@ -298,13 +315,18 @@ impl Create {
     /// Every violation of the specification at once ([`Error::more`]); what this host or version cannot do.
     pub fn plan(mut self) -> Result<CreatePlan> {
         let watch = self.runtime.watch();
-        let (directory, spec) = self.bundle.into_parts();
-        let valid: ValidSpec = watch.step(Phase::Validate, "validate", || {
+        let (directory, mut spec) = self.bundle.into_parts();
+        if self.choices.notify {
+            spec.mounts.push(launch::notify::mount(&self.runtime.0.root.join(self.id.as_str())));
+            self.environment.push(launch::notify::variable());
+        }
+        let mut valid: ValidSpec = watch.step(Phase::Validate, "validate", || {
             validate(*spec).map_err(|violations| {
                 violations_error(violations)
                     .unwrap_or_else(|| Error::new(ErrorKind::InvalidSpec, "the configuration is not valid"))
             })
         })?;
+        valid.add_environment(self.environment)?;
         self.choices.streams = self.stdio.is_three();
         self.choices.own_process = self.runtime.own_process();
         self.choices.no_cgroup = self.runtime.0.cgroups == Cgroups::Disabled;
@@ -348,6 +370,8 @@ pub struct Created {
     pub container: Container,
     /// The caller's ends.
     pub io: Io,
+    /// What receives the notifications of a program that was started at once with [`Create::notify_socket`]; reading does not block.
+    pub notify: Option<OwnedFd>,
 }
 
 impl fmt::Display for CreatePlan {

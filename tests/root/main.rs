@@ -27,6 +27,7 @@ mod notify;
 mod options;
 mod places;
 mod process;
+mod readiness;
 mod scheduling;
 mod seccomp;
 mod systemd;
@@ -38,6 +39,7 @@ fn main() -> std::process::ExitCode {
         lifecycle::CASES,
         exec::CASES,
         process::CASES,
+        readiness::CASES,
         scheduling::CASES,
         mounts::CASES,
         options::CASES,

@@ -7,14 +7,14 @@ use std::fs::File;
 use std::io::{IoSliceMut, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Receives one message with descriptors: its bytes and the descriptors.
-pub fn receive(socket: &UnixStream) -> (Vec<u8>, Vec<OwnedFd>) {
+pub fn receive(socket: &impl AsFd) -> (Vec<u8>, Vec<OwnedFd>) {
     assert!(crate::runtime::wait_readable(socket, Duration::from_secs(20)), "nothing arrives at the socket");
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
     let mut control = RecvAncillaryBuffer::new(&mut space);

@@ -8,7 +8,7 @@ use coracle::{Bundle, Container, CreatePlan, Delete, Error, Runtime, Stdio};
 use super::{id, runtime};
 use crate::args::{Given, flags, usage};
 use crate::tty::Host;
-use crate::{Globals, activation, file, socket};
+use crate::{Globals, activation, file, notify, socket};
 
 /// A container to be.
 pub struct Launch<'a> {
@@ -16,6 +16,8 @@ pub struct Launch<'a> {
     bundle: Bundle,
     given: &'a Given<'a>,
     preserve_fds: u32,
+    environment: Vec<String>,
+    notify: bool,
 }
 
 impl<'a> Launch<'a> {
@@ -28,9 +30,9 @@ impl<'a> Launch<'a> {
         coracle::reexec_sealed()?;
         let bundle = Bundle::from_dir(given.path(&flags::BUNDLE).unwrap_or(Path::new(".")))?;
         let passed = activation::descriptors()?;
-        let bundle = activation::announce(bundle, passed)?;
         let preserve_fds = given.number(&flags::PRESERVE_FDS).unwrap_or_default().saturating_add(passed);
-        Ok(Self { runtime: runtime(globals)?, bundle, given, preserve_fds })
+        let (environment, notify) = (activation::announce(passed), notify::wanted()?);
+        Ok(Self { runtime: runtime(globals)?, bundle, given, preserve_fds, environment, notify })
     }
 
     /// Gives the program's terminal a size, unless the configuration does.
@@ -77,6 +79,8 @@ impl<'a> Launch<'a> {
             .ahead()?
             .stdio(stdio)
             .preserve_fds(self.preserve_fds)
+            .environment(self.environment)
+            .notify_socket(self.notify)
             .at_once(at_once)
             .no_pivot(self.given.on(&flags::NO_PIVOT))
             .no_new_keyring(self.given.on(&flags::NO_NEW_KEYRING))

@@ -1,13 +1,16 @@
 //! `coracle run`.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use coracle::{Container, Delete, Error, ErrorKind, ExitStatus, Scope, Stdio};
+use rustix::process::getpid;
 
 use super::launch::{Launch, announce};
 use crate::Globals;
 use crate::args::{Given, flags};
 use crate::foreground::{self, Signals};
+use crate::notify::{self, Manager};
+use crate::out::log::Log;
 use crate::relay::Relay;
 use crate::tty::Host;
 
@@ -17,9 +20,14 @@ const AT_ONCE: bool = true;
 /// Creates and starts a container, and stays with it unless told otherwise.
 pub fn run(globals: &Globals, given: &Given<'_>) -> Result<u8, Error> {
     let mut launch = Launch::new(globals, given)?;
+    let manager = Manager::connect()?;
     if given.on(&flags::DETACH) {
         let stdio = launch.detached_stdio()?;
-        announce(given, launch.plan(stdio, AT_ONCE)?.create()?.container)?;
+        let created = launch.plan(stdio, AT_ONCE)?.create()?;
+        let container = announce(given, created.container)?;
+        if let (Some(manager), Some(socket)) = (manager, created.notify) {
+            notify::until_ready(&manager, &socket, &container)?;
+        }
         return Ok(0);
     }
     launch.refuse_console_socket()?;
@@ -29,12 +37,16 @@ pub fn run(globals: &Globals, given: &Given<'_>) -> Result<u8, Error> {
     }
     let plan = launch.plan(if host.is_some() { Stdio::Pty } else { Stdio::Inherit }, AT_ONCE)?;
     // From here on no signal is lost and no end missed: both wait for their descriptors.
-    let signals = Signals::block()?;
+    let mut signals = Signals::block()?;
     if !given.on(&flags::NO_SUBREAPER) {
         foreground::adopt_orphans();
     }
     let created = plan.create()?;
     let container = announce(given, created.container)?;
+    if let (Some(manager), Some(socket)) = (manager, created.notify) {
+        let log = globals.log.clone();
+        signals.with(socket, move |socket| ready(&log, &manager, socket))?;
+    }
     let relay = match (host, created.io.pty) {
         (Some(host), Some(master)) => {
             Some(Relay::new(host, master, rustix::stdio::stdin(), rustix::stdio::stdout())?)
@@ -51,6 +63,15 @@ pub fn run(globals: &Globals, given: &Given<'_>) -> Result<u8, Error> {
         }
     }
     exit_code(status)
+}
+
+/// We are the process to watch: when we end, so has the container, and it is removed.
+fn ready(log: &Log, manager: &Manager, socket: BorrowedFd<'_>) {
+    if notify::says_ready(socket) {
+        if let Err(error) = manager.ready(getpid().as_raw_pid()) {
+            log.debug(&format!("notify: {error}"));
+        }
+    }
 }
 
 fn stay(

@@ -5,9 +5,15 @@ use coracle::Error;
 use super::container;
 use crate::Globals;
 use crate::args::Given;
+use crate::notify::{self, Manager};
 
-/// Lets the program of a created container begin.
+/// Lets the program of a created container begin; where a service manager wants to know, until it is ready.
 pub fn run(globals: &Globals, given: &Given<'_>) -> Result<u8, Error> {
-    container(globals, given)?.start()?;
+    let manager = Manager::connect()?;
+    let container = container(globals, given)?;
+    let Some(manager) = manager else { return container.start().map(|()| 0) };
+    let socket = container.notify_socket()?;
+    container.start()?;
+    notify::until_ready(&manager, &socket, &container)?;
     Ok(0)
 }

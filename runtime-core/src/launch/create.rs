@@ -14,6 +14,7 @@ use super::gate::Gate;
 use super::hook::run_hook;
 use super::listener::Receiver;
 use super::network::Making;
+use super::notify;
 use super::placeholder::Placeholder;
 use super::session::{Session, Setting};
 use crate::cgroup::{Cgroup, CgroupPath, CgroupRecord};
@@ -56,11 +57,11 @@ pub(crate) fn create(
     let mut cgroup = None;
     let at_once = plan.gate.is_none();
     match launch(runtime, &lock, plan, stdio, network, &mut record, &mut cgroup) {
-        Ok((pidfd, io)) => {
+        Ok((pidfd, io, notify)) => {
             let container = Container::made(runtime, (*lock).clone(), record, cgroup, pidfd);
             drop(lock);
             match if at_once { container.started() } else { Ok(()) } {
-                Ok(()) => Ok(Created { container, io }),
+                Ok(()) => Ok(Created { container, io, notify }),
                 Err(error) => Err(discard(container, error)),
             }
         }
@@ -76,7 +77,7 @@ fn launch(
     network: Option<Making>,
     record: &mut ContainerRecord,
     made: &mut Option<Cgroup>,
-) -> Result<(OwnedFd, crate::stdio::Io)> {
+) -> Result<(OwnedFd, crate::stdio::Io, Option<OwnedFd>)> {
     let watch = runtime.watch();
     let classes = plan.valid.spec.linux.as_ref().and_then(|linux| linux.intel_rdt.as_ref());
     let class = classes.map(|rdt| Rdt::plan(&rdt::mount_point()?, &plan.id, rdt)).transpose()?;
@@ -87,6 +88,10 @@ fn launch(
     };
     watch.step(Phase::State, "write the intent", || lock.write_record(record))?;
     let mut streams = stdio.open()?;
+    if plan.notify {
+        notify::make(lock.as_fd())?;
+    }
+    let listener = if plan.notify && plan.gate.is_none() { notify::listen(lock.as_fd())? } else { None };
     let placeholder = match &plan.cgroup.unit {
         Some(_) => Some(watch.step(Phase::Cgroup, "start the unit", || start_unit(&mut plan, &watch))?),
         None => None,
@@ -192,7 +197,7 @@ fn launch(
         session.keep()?;
     }
     let (_, pidfd) = session.finish()?;
-    Ok((pidfd, streams.io))
+    Ok((pidfd, streams.io, listener))
 }
 
 /// Has systemd make the cgroup, around a process that waits.

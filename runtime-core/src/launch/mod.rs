@@ -11,6 +11,7 @@ pub(crate) mod listener;
 mod netdev;
 mod netlink;
 pub(crate) mod network;
+pub(crate) mod notify;
 mod open;
 mod placeholder;
 mod reach;

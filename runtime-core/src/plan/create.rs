@@ -30,6 +30,8 @@ pub(crate) struct Choices {
     pub(crate) no_cgroup: bool,
     /// Socket of the bus whose systemd makes the cgroup.
     pub(crate) systemd: Option<PathBuf>,
+    /// The container gets a directory for a socket of sd_notify(3).
+    pub(crate) notify: bool,
     /// The process is the runtime's own: the network namespace may be made in a thread of it.
     pub(crate) own_process: bool,
 }
@@ -55,6 +57,8 @@ pub(crate) struct ContainerPlan {
     /// Kept for later execs.
     pub(crate) filter: Option<Filter>,
     pub(crate) preserve: u32,
+    /// Whether a directory for a socket of sd_notify(3) has to be there before the clone.
+    pub(crate) notify: bool,
     pub(crate) valid: ValidSpec,
 }
 
@@ -233,6 +237,7 @@ pub(crate) fn plan(
         network: around.network_apart,
         filter,
         preserve: choices.preserve,
+        notify: choices.notify,
         valid,
     })
 }

@@ -9,12 +9,14 @@ use super::record::Record;
 use super::store::{ContainerDir, FILES, FILTER, RECORD, RECORD_NEW, read_names};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::id::ContainerId;
+use crate::launch::notify::DIRECTORY as NOTIFY;
 use rustix::fs::{
     AtFlags, FlockOperation, Mode, OFlags, RenameFlags, flock, openat, renameat, renameat_with, unlinkat,
 };
 use rustix::io::{Errno, write};
+use std::ffi::OsStr;
 use std::ops::Deref;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// The first pause between two attempts to take a lock, and the longest.
@@ -29,6 +31,9 @@ pub(crate) struct Lock {
     dir: ContainerDir,
     fd: OwnedFd,
 }
+
+/// How many directories below each other are removed.
+const DEEPEST: u32 = 64;
 
 const WRITE_RECORD: &str = "write the container's record";
 
@@ -158,7 +163,15 @@ impl Lock {
                 Err(e) => return Err(fail(e)),
             }
         }
-        match unlinkat(self.dir.root(), self.dir.id().as_str(), AtFlags::REMOVEDIR) {
+        let remove = || unlinkat(self.dir.root(), self.dir.id().as_str(), AtFlags::REMOVEDIR);
+        let done = match remove() {
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                remove_tree(self.fd.as_fd(), OsStr::new(NOTIFY), DEEPEST);
+                remove()
+            }
+            done => done,
+        };
+        match done {
             Ok(()) => Ok(()),
             Err(Errno::NOTEMPTY | Errno::EXIST) => {
                 let mut names = read_names(self.fd.as_fd()).map_err(fail)?;
@@ -213,6 +226,20 @@ pub(super) fn exists(id: &ContainerId) -> Error {
         .with_code("container-exists")
         .with_hint(format!("delete container {id} first, or take another ID"))
         .in_phase(Phase::State)
+}
+
+/// Removes a directory with what is in it, as far as that goes. Only for one that the container could write to: one of an ordinary user
+/// can make its mount writable.
+fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr, depth: u32) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    if let (Ok(fd), Some(depth)) = (openat(parent, name, flags, Mode::empty()), depth.checked_sub(1)) {
+        for name in read_names(fd.as_fd()).unwrap_or_default() {
+            if unlinkat(&fd, &name, AtFlags::empty()) == Err(Errno::ISDIR) {
+                remove_tree(fd.as_fd(), &name, depth);
+            }
+        }
+    }
+    let _ = unlinkat(parent, name, AtFlags::REMOVEDIR);
 }
 
 fn write_all(fd: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {

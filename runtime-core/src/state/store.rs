@@ -1,7 +1,7 @@
 //! The root directory with all containers, and one container's directory.
 //!
-//! Must not: follow a link, remove recursively, create anything for a command that only looks. What changes a container's
-//! directory is in `lock.rs`. Tests: in `tests.rs`.
+//! Must not: follow a link, remove recursively (but for the directory that a container may write to), create anything for a command
+//! that only looks. What changes a container's directory is in `lock.rs`. Tests: in `tests.rs`.
 
 use super::lock::{Lock, exists, missing};
 use super::record::{MAX_LEN, Record, quarantined};

@@ -41,8 +41,9 @@ pub use scheduling::{IoClass, SchedulingPolicy};
 pub use seccomp::{SeccompListener, SeccompParts};
 pub use sysctl::Sysctl;
 
+use crate::error::{Error, ErrorKind};
 use crate::spec::{Linux, Process, Resources, Spec};
-use report::{Place, Report};
+use report::{Place, Report, shown};
 
 /// The closed lists of words that no public type has, for the features document.
 pub(crate) mod words {
@@ -125,6 +126,22 @@ impl Deref for ValidSpec {
 
     fn deref(&self) -> &Parts {
         &self.0
+    }
+}
+
+impl ValidSpec {
+    /// Adds variables that do not come from the configuration.
+    pub(crate) fn add_environment(&mut self, more: Vec<String>) -> Result<(), Error> {
+        if let Some(entry) =
+            more.iter().find(|entry| entry.starts_with('=') || !entry.contains('=') || entry.contains('\0'))
+        {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("{} is no variable (NAME=value)", shown(entry)),
+            ));
+        }
+        self.0.process.env.extend(more);
+        Ok(())
     }
 }
 

@@ -41,6 +41,7 @@ fn error_name(errno: i32) -> String {
         libc::ENOMEM => "ENOMEM",
         libc::EDQUOT => "EDQUOT",
         libc::ENOSPC => "ENOSPC",
+        libc::ECONNREFUSED => "ECONNREFUSED",
         libc::EAFNOSUPPORT => "EAFNOSUPPORT",
         _ => return errno.to_string(),
     };
@@ -172,9 +173,17 @@ fn kernel(name: &str, text: &Text<'_>, number: &Number<'_>, action: &[Value]) ->
             std::thread::sleep(std::time::Duration::from_millis(u64::try_from(number(1)?).ok()?));
             Some(Ok(Value::Null))
         }
+        // To the socket of sd_notify(3) that the environment names.
+        "notify" => Some(notify(text(1)?).map(|()| Value::Null)),
         "mounts" => Some(Ok(crate::report::mounts())),
         _ => None,
     }
+}
+
+fn notify(message: &str) -> sys::Answer<()> {
+    let path = std::env::var_os("NOTIFY_SOCKET").ok_or(libc::ENOENT)?;
+    let socket = io(std::os::unix::net::UnixDatagram::unbound())?;
+    io(socket.send_to(message.as_bytes(), path)).map(|_| ())
 }
 
 /// Runs a program in a child: its exit code, or the errno of the exec.
