@@ -14,6 +14,7 @@ use crate::plan::create::{self, ContainerPlan};
 use crate::plan::show;
 use crate::state::{Record, Store};
 use crate::stdio::{Io, Stdio};
+use crate::sys::regex::Regex;
 use crate::validate::{ValidSpec, validate, violations_error};
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -223,6 +224,19 @@ impl Runtime {
             }
         }
         Ok(out)
+    }
+
+    /// The names of all containers in which a POSIX extended regular expression is found (regex(7)), sorted.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] when it is none; when the state directory cannot be read.
+    pub fn matching(&self, expression: &str) -> Result<Vec<ContainerId>> {
+        let regex = Regex::new(expression).map_err(|reason| {
+            Error::new(ErrorKind::Usage, format!("invalid regular expression {expression:?}: {reason}"))
+                .with_code("regex")
+        })?;
+        let ids = Store::open(&self.0.root, false)?.list()?;
+        Ok(ids.into_iter().filter(|id| regex.is_match(id.as_str())).collect())
     }
 
     pub(crate) fn watch(&self) -> Watch<'_> {

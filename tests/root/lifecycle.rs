@@ -21,6 +21,7 @@ cases![
     kill_wrong_spellings,
     kill_stopped,
     kill_all,
+    by_regular_expression,
     run_detached,
     run_keep,
     run_forwards_signals,
@@ -254,6 +255,51 @@ fn kill_all(t: &T) {
     // Accepted, and no error, on a stopped one.
     container.call("kill").arg("--all").then(["KILL"]).ok();
     container.delete();
+}
+
+fn by_regular_expression(t: &T) {
+    t.differs("runc", "crun's flag");
+    t.differs("crun", "answers 0 whatever failed");
+    let prefix = format!("re-{}", std::process::id());
+    let bundles = ["a1", "a2", "b.c", "bxc"].map(|name| {
+        let mut bundle = Bundle::new(t, &["ready"]);
+        let id = format!("{prefix}-{name}");
+        let cgroup = format!("{}/{id}", cgroup::parent());
+        bundle.set("/linux/cgroupsPath", json!(cgroup)).write();
+        (bundle, id, cgroup)
+    });
+    let all = bundles
+        .each_ref()
+        .map(|(bundle, id, cgroup)| Container::as_written(t, bundle, id.clone(), cgroup.clone()));
+    for container in &all {
+        container.create().start();
+        container.until("ready");
+    }
+    let call =
+        |command: &str, flags: &[&str], expression: &str| all[0].bare(command).args(flags).id(expression);
+    let statuses = || all.each_ref().map(|container| container.status());
+    // A dot is any character, and a backslash takes that from it.
+    call("kill", &["--regex"], r"[-]b\.c$").then(["KILL"]).ok();
+    assert_eq!(all[2].wait(), 137);
+    assert_eq!(statuses(), ["running", "running", "stopped", "running"]);
+    call("kill", &["-r"], "[-]b.c$").then(["9"]).ok();
+    assert_eq!(all[3].wait(), 137);
+    // Some can be deleted and some not: each gets its turn, and that is told.
+    let done = call("delete", &["--regex"], &format!("^{prefix}-")).done().expect(1);
+    let message = done.message();
+    assert!(message.contains(&all[0].id) && message.contains("not stopped: running"), "{done}");
+    assert!(done.err.contains(&all[1].id), "{done}");
+    all[2].gone();
+    all[3].gone();
+    assert_eq!(all[0].status(), "running");
+    call("delete", &["--force", "-r"], "[-]a[0-9]$").ok();
+    all[0].gone();
+    all[1].gone();
+    // Nothing matches.
+    call("kill", &["--regex"], "^no-such-").ok();
+    call("delete", &["--regex"], "^no-such-").ok();
+    let done = call("kill", &["--regex"], "[").done().expect(1);
+    assert!(done.message().contains("invalid regular expression"), "{done}");
 }
 
 fn run_detached(t: &T) {

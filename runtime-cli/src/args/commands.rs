@@ -229,8 +229,8 @@ pub static COMMANDS: &[Command] = &[
     Command {
         arguments: "ID [SIGNAL]",
         count: Count::Between(1, 2),
-        flags: &[&f::KILL_ALL],
-        details: "SIGNAL is a number or a name, with or without SIG (default: TERM).",
+        flags: &[&f::KILL_ALL, &f::REGEX],
+        details: "SIGNAL is a number or a name, with or without SIG (default: TERM). With --regex, containers that do not run are left out.",
         examples: &[("coracle kill web1 KILL", "also: 9, SIGKILL, RTMIN+1")],
         ..plain("kill", "send a signal to the first process of a container", cmd::kill::run)
     },
@@ -288,7 +288,8 @@ pub static COMMANDS: &[Command] = &[
         ..plain("update", "change the limits of a container", cmd::update::run)
     },
     Command {
-        flags: &[&f::FORCE],
+        flags: &[&f::FORCE, &f::REGEX],
+        examples: &[("coracle delete --force --regex '^web[0-9]+$'", "all of them")],
         ..plain("delete", "remove what is left of a stopped container", cmd::delete::run)
     },
     Command {

@@ -116,6 +116,12 @@ pub static KILL_ALL: Flag =
     flag("all", 'a', Takes::Switch, "send it to all processes; a stopped container is no error");
 pub static FORCE: Flag =
     flag("force", 'f', Takes::Switch, "kill it first when it runs; a missing container is no error");
+pub static REGEX: Flag = flag(
+    "regex",
+    'r',
+    Takes::Switch,
+    "ID is a regular expression (POSIX extended) to find in the IDs of containers",
+);
 pub static LIST_FORMAT: Flag =
     flag("format", 'f', Takes::Word(&["table", "json"]), "table or json (default: table)");
 pub static QUIET: Flag = flag("quiet", 'q', Takes::Switch, "identifiers only");

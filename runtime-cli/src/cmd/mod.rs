@@ -26,7 +26,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use coracle::{Cgroups, Container, ContainerId, Error, Observer, Runtime, StepEvent};
+use coracle::{Cgroups, Container, ContainerId, Error, ErrorKind, Observer, Runtime, StepEvent};
 
 use crate::Globals;
 use crate::args::Given;
@@ -94,6 +94,29 @@ pub fn id(given: &Given<'_>) -> Result<ContainerId, Error> {
 /// The container that the first argument names.
 pub fn container(globals: &Globals, given: &Given<'_>) -> Result<Container, Error> {
     runtime(globals)?.open(&id(given)?)
+}
+
+/// Does something with each container in whose ID the first argument, a regular expression, is found. One that fails keeps none of the
+/// others from its turn; one that is deleted meanwhile is left out.
+///
+/// # Errors
+/// No regular expression; all that failed, each with its container's name.
+pub fn each_matching(
+    runtime: &Runtime,
+    given: &Given<'_>,
+    act: impl Fn(&ContainerId) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut failed = Vec::new();
+    for id in runtime.matching(given.argument(0, "a regular expression")?)? {
+        match act(&id) {
+            Err(error) if error.kind() != ErrorKind::NotFound => failed.push((id, error)),
+            _ => {}
+        }
+    }
+    let Some((_, first)) = failed.first() else { return Ok(()) };
+    let (kind, code) = (first.kind(), first.code());
+    let all: Vec<String> = failed.iter().map(|(id, error)| format!("{id}: {error}")).collect();
+    Err(Error::new(kind, all.join("; ")).with_code(code))
 }
 
 /// `--debug`: each step with the time it took.

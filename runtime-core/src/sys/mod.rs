@@ -10,3 +10,4 @@ pub(crate) mod exe;
 pub mod memory;
 pub(crate) mod ns;
 pub(crate) mod proc;
+pub(crate) mod regex;
