@@ -229,7 +229,7 @@ fn entry(entry: Entry, cgroup: Option<&Cgroup>, beside: Option<i32>) -> Result<O
 
 /// Whether id 0 is mapped in the user namespace of `pid`, and whether setgroups(2) is denied there. The number belongs to the container's
 /// init, whose pidfd the caller holds and joins by: should it find another owner, the join fails.
-fn user_namespace(pid: i32) -> Result<(bool, bool)> {
+pub(crate) fn user_namespace(pid: i32) -> Result<(bool, bool)> {
     let read = |file: &str| {
         let path = format!("/proc/{pid}/{file}");
         std::fs::read_to_string(&path).map_err(|e| {
@@ -242,7 +242,7 @@ fn user_namespace(pid: i32) -> Result<(bool, bool)> {
 }
 
 /// A program in the container may have gone into a user namespace of its own, and setns(2) would follow it there: refused.
-fn same_user_namespace(record: &ContainerRecord) -> Result<()> {
+pub(crate) fn same_user_namespace(record: &ContainerRecord) -> Result<()> {
     let Some(init) = &record.init else { return Ok(()) };
     let own = record.namespaces.iter().find(|n| n.kind == "user").map(|n| n.ino);
     let look = |process: &str| {

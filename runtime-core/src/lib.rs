@@ -23,6 +23,7 @@ mod exe;
 mod exec;
 pub mod features;
 mod host;
+mod hotplug;
 mod id;
 mod launch;
 mod observe;

@@ -320,6 +320,10 @@ steps! {
     /// `mkdirat` of one name directly below a detached tree.
     MakeDir { tree: Slot, name: Str, mode: u32 } = 30,
 
+    /// Resolves `target` inside the root without following a link, looks whether a mount stands there (part 1), `fchdir` to the directory
+    /// that it is in, `umount2(name, MNT_DETACH | UMOUNT_NOFOLLOW)`, `fchdir` to the root.
+    Unmount { target: Str } = 33,
+
     // --- devices, links ---------------------------------------------------------------------------------------
     /// Makes a device node, fifo or (type `S_IFREG`) empty file at `path`: below `tree` when that slot is set (a detached
     /// `/dev`), else inside the root. An existing node must be the same; owner is set by fd. `mode` holds type and permissions,

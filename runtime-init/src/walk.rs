@@ -226,6 +226,7 @@ fn one(w: &mut Walk<'_>, step: Step) -> Result<(), Fail> {
             attr::remount(w, target, &MountAttr { set, clear, propagation, userns: 0 }, recursive)
         }
         Step::Reconfigure { target, options } => mount::reconfigure(w, target, options),
+        Step::Unmount { target } => mount::unmount_at(w, target),
         Step::MakeDir { tree, name, mode } => mount::make_dir(w, tree, name, mode),
         Step::MakeNode { tree, path, mode, dev, owner } => dev::make_node(w, tree, path, mode, dev, owner),
         Step::MakeLink { tree, path, target, flags } => dev::make_link(w, tree, path, target, flags),

@@ -16,6 +16,7 @@ mod devices;
 mod events;
 mod exec;
 mod hooks;
+mod hotplug;
 mod idmaps;
 mod leftovers;
 mod lifecycle;
@@ -44,6 +45,7 @@ fn main() -> std::process::ExitCode {
         mounts::CASES,
         options::CASES,
         idmaps::CASES,
+        hotplug::CASES,
         devices::CASES,
         namespaces::CASES,
         netdevices::CASES,

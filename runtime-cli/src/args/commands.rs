@@ -288,6 +288,17 @@ pub static COMMANDS: &[Command] = &[
         ..plain("update", "change the limits of a container", cmd::update::run)
     },
     Command {
+        arguments: "add|remove ID FILE",
+        count: Count::Exactly(3),
+        details: "FILE is a JSON list as `mounts` in config.json; of what is to be removed only the destination counts.\n\
+                  They are gone with the container. Links in the container are not followed.",
+        examples: &[(
+            "coracle mounts add web1 mounts.json",
+            "[{\"destination\": \"/data\", \"source\": \"/srv/data\", \"options\": [\"rbind\", \"ro\"]}]",
+        )],
+        ..plain("mounts", "add mounts to a running container, or remove some", cmd::mounts::run)
+    },
+    Command {
         flags: &[&f::FORCE, &f::REGEX],
         examples: &[("coracle delete --force --regex '^web[0-9]+$'", "all of them")],
         ..plain("delete", "remove what is left of a stopped container", cmd::delete::run)

@@ -11,6 +11,7 @@ pub mod help;
 pub mod kill;
 pub mod launch;
 pub mod list;
+pub mod mounts;
 pub mod pause;
 pub mod plan;
 pub mod process;

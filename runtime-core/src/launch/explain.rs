@@ -44,6 +44,7 @@ fn sentence(planned: &Planned<Step>, arena: &Program<'_>) -> (String, String) {
             let target = text(target);
             (format!("change the mount on {target}"), target)
         }
+        Step::Unmount { target } => (format!("remove the mount on {}", text(target)), text(target)),
         Step::TreeAttr { .. } => plain("set the attributes of a mount"),
         Step::AttachRoot { path, .. } => {
             (format!("put the root filesystem on {}", text(path)), String::new())
@@ -272,9 +273,18 @@ fn hint(message: &Message, wording: &StepRecord) -> Option<&'static str> {
             Some("on /proc only a procfs can be mounted, below it only over files that lxcfs provides")
         }
         ("Attach", Call::Compare, _) => Some("something replaced the mount's target while it was mounted"),
-        ("Attach", _, libc::ELOOP) => Some("a link of procfs or sysfs stands in the way"),
+        ("Attach", _, libc::ELOOP) => Some(
+            "a link of procfs or sysfs stands in the way, or in a running container any link: name the place itself",
+        ),
         ("Attach", Call::Mkdirat | Call::Mknodat, libc::EROFS) => {
             Some("the mount's target does not exist and its parent is read-only")
+        }
+        ("Unmount", Call::Compare, _) => Some("nothing is mounted there"),
+        ("Unmount", Call::Umount2, libc::EINVAL) => {
+            Some("it came with the container's user namespace, which may not remove it")
+        }
+        ("Unmount", _, libc::ELOOP) => {
+            Some("links are not followed in a running container: name the place itself")
         }
         ("Attach", _, libc::ENOTDIR) => {
             Some("a directory cannot be mounted on a file, nor a file on a directory")

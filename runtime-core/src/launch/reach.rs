@@ -11,10 +11,14 @@ use super::session::{Session, Setting};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::observe::Watch;
 use crate::plan::script::{Open, Script};
+use crate::process::{self, ExitStatus};
 use coracle_init::program::{OPEN_ASK, OPEN_LEND, Program, Slot, Step};
 use coracle_init::wire::{Kind, Message};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
+/// How long the reaper of a stolen exit status may take.
+const REAPED: Duration = Duration::from_millis(100);
 const NEWNS: i32 = libc::CLONE_NEWNS;
 
 /// What init said about trees before `Born`.
@@ -103,6 +107,28 @@ fn broken() -> Error {
 }
 
 impl Session {
+    /// Listens until a child that was made for its steps alone has done them all.
+    ///
+    /// # Errors
+    /// What the child reports, or that it was killed.
+    pub(crate) fn until_done(mut self) -> Result<()> {
+        match self.hear()? {
+            Event::Message { message, .. } if message.kind == Kind::Failed => Err(self.explain(&message)),
+            Event::Message { message, .. } => Err(explain::unexpected(&message)),
+            Event::HangUp | Event::Exited => {
+                process::wait_exit(self.pidfd(), None)?;
+                match process::exit_status(self.pidfd(), REAPED)? {
+                    Some(ExitStatus::Exited(0)) => Ok(()),
+                    _ => Err(Error::new(
+                        ErrorKind::Kernel,
+                        "work in the container's namespaces: the process was killed",
+                    )
+                    .with_code("errand-died")),
+                }
+            }
+        }
+    }
+
     /// Listens until a child that only opens things has ended; gives them.
     ///
     /// # Errors

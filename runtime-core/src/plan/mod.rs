@@ -5,6 +5,7 @@
 //!
 //! Tests: golden plans in `tests/plans`, and beside the files.
 
+pub(crate) mod added;
 mod arena;
 mod cgroup;
 pub(crate) mod create;

@@ -7,7 +7,8 @@
 //! Must not: look at files. Tests: at the end of this file; golden plans; `tests` package, filesystem and hostile.
 
 use super::script::Script;
-use super::sources::{Opened, Sources, directory_name, inside_root, legacy_hierarchies};
+pub(crate) use super::sources::inside_root;
+use super::sources::{Opened, Sources, directory_name, legacy_hierarchies};
 use super::{devices, lsm};
 use crate::cgroup::{CgroupPlan, Layout};
 use crate::error::{Error, ErrorKind, Phase, Result};
@@ -179,16 +180,16 @@ fn plan_one(
     }
     let pointer = format!("/mounts/{}", mount.index);
     match opened {
-        Opened::Host(tree) => bind(script, mount, (tree, sources.user_namespace(mount)), base),
+        Opened::Host(tree) => bind(script, mount, (tree, sources.user_namespace(mount)), base, 0),
         Opened::CgroupTrees(trees) => plan_legacy_cgroups(script, mount, Some(trees), around),
         Opened::Later if flags.bind.is_some() => {
-            let inner = inside_root(around, &around.bundle.join(&mount.source)).unwrap_or_default();
+            let inner = inside_root(around.rootfs, &around.bundle.join(&mount.source)).unwrap_or_default();
             let path = script.str(&inner)?;
             let out = script.slot()?;
             let step =
                 Step::OpenInnerTree { path, recursive: flags.bind == Some(true), nofollow: false, out };
             script.step(format!("{pointer}/source"), Phase::Mounts, step);
-            bind(script, mount, (out, sources.user_namespace(mount)), base)
+            bind(script, mount, (out, sources.user_namespace(mount)), base, 0)
         }
         Opened::Later if mount.kind == "cgroup" && !legacy_hierarchies(around).is_empty() => {
             plan_legacy_cgroups(script, mount, None, around)
@@ -216,7 +217,7 @@ fn plan_one(
                 script.step(pointer.clone(), Phase::Mounts, Step::CopyUp { tree, target });
             }
             propagate(script, mount, tree);
-            attach(script, mount, tree)?;
+            attach(script, mount, tree, 0)?;
             if is_dev {
                 devices::plan_bound_in_dev(script, around.devices, &sources.nodes)?;
             } else {
@@ -272,11 +273,12 @@ fn new_fs(
 }
 
 /// Attributes of a tree from elsewhere, which is mapped by the user namespace beside it, and its place.
-fn bind(
+pub(crate) fn bind(
     script: &mut Script,
     mount: &ValidMount,
     (tree, userns): (Slot, Option<Slot>),
     base: u64,
+    links: u32,
 ) -> Result<()> {
     let flags = &mount.options;
     if let (Some(userns), Some(map)) = (userns, &mount.idmap) {
@@ -307,7 +309,29 @@ fn bind(
             Attr { propagation: propagation_flag(word.kind), recursive: word.recursive, ..Attr::default() };
         tree_attr(script, &pointer, Phase::Mounts, tree, attr);
     }
-    attach(script, mount, tree)?;
+    attach(script, mount, tree, links)?;
+    script.step("", Phase::Mounts, Step::Close { fd: tree });
+    Ok(())
+}
+
+/// A new file system in a running container; `links`: flags of [`Step::Attach`].
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] when it cannot be had here.
+pub(crate) fn new(script: &mut Script, mount: &ValidMount, kernel: (u32, u32), links: u32) -> Result<()> {
+    let (flags, pointer) = (&mount.options, format!("/mounts/{}", mount.index));
+    let version = counted(mount, &mount.kind, kernel)?;
+    let words = options(script, flags, flags.data.iter().chain(&version), false)?;
+    let set = alone(flags);
+    let late = if mount.kind == "tmpfs" { set & ATTR_RDONLY } else { 0 };
+    let tree = new_fs(script, &pointer, &mount.kind, &mount.source, words, set & !late)?;
+    if flags.tmpcopyup {
+        let target = script.str(&mount.destination)?;
+        script.step(pointer.clone(), Phase::Mounts, Step::CopyUp { tree, target });
+    }
+    propagate(script, mount, tree);
+    attach(script, mount, tree, links)?;
+    tree_attr(script, &pointer, Phase::Mounts, tree, Attr { set: late, ..Attr::default() });
     script.step("", Phase::Mounts, Step::Close { fd: tree });
     Ok(())
 }
@@ -344,9 +368,9 @@ fn counted(mount: &ValidMount, fstype: &str, kernel: (u32, u32)) -> Result<Optio
     }
 }
 
-fn attach(script: &mut Script, mount: &ValidMount, tree: Slot) -> Result<()> {
+fn attach(script: &mut Script, mount: &ValidMount, tree: Slot, links: u32) -> Result<()> {
     let target = script.str(&mount.destination)?;
-    let mut flags = 0;
+    let mut flags = links;
     if matches!(mount.destination.as_str(), "/proc" | "/sys") {
         flags |= ATTACH_NO_LINKS;
     }
@@ -412,7 +436,7 @@ fn plan_legacy_cgroups(
             );
         }
     }
-    attach(script, mount, base)?;
+    attach(script, mount, base, 0)?;
     let attrs = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | flags.attributes.set;
     for (position, hierarchy) in hierarchies.iter().enumerate() {
         let (directory, tree) = match trees.as_ref().and_then(|trees| trees.get(position)) {

@@ -197,6 +197,17 @@ impl Script {
         self.late.push(Planned { pointer: pointer.into(), phase, what });
     }
 
+    /// Takes the beginning off every pointer: what was asked for stood in a document of its own.
+    pub(crate) fn shorten_pointers(&mut self, start: &str) {
+        let shorten = |pointer: &mut Cow<'static, str>| {
+            if let Some(rest) = pointer.strip_prefix(start) {
+                *pointer = Cow::Owned(rest.to_owned());
+            }
+        };
+        self.opens.iter_mut().for_each(|planned| shorten(&mut planned.pointer));
+        self.steps.iter_mut().for_each(|planned| shorten(&mut planned.pointer));
+    }
+
     /// Adds a string to the arena.
     ///
     /// # Errors

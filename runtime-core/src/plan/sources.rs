@@ -152,7 +152,7 @@ fn own_directory(around: &Surroundings<'_>, hierarchy: &Hierarchy) -> Result<Str
 fn of_mount(script: &mut Script, mount: &ValidMount, around: &Surroundings<'_>) -> Result<Opened> {
     if let Some(recursive) = mount.options.bind.filter(|_| !mount.options.remount) {
         let path = around.bundle.join(&mount.source);
-        let below = inside_root(around, &path).is_some();
+        let below = inside_root(around.rootfs, &path).is_some();
         if let Some(reason) = unmappable(mount, around, below) {
             return Err(Error::new(ErrorKind::Unsupported, reason)
                 .at(format!("/mounts/{}", mount.index))
@@ -246,8 +246,8 @@ pub(crate) fn directory_name(hierarchy: &Hierarchy) -> String {
 }
 
 /// The part of a source that lies below the rootfs by its text. One that leaves it again by `..` is a path of the host.
-pub(crate) fn inside_root(around: &Surroundings<'_>, source: &Path) -> Option<String> {
-    let rest = source.strip_prefix(around.rootfs).ok()?;
+pub(crate) fn inside_root(rootfs: &Path, source: &Path) -> Option<String> {
+    let rest = source.strip_prefix(rootfs).ok()?;
     if rest.components().any(|part| part == Component::ParentDir) {
         return None;
     }

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 
 use super::scan;
-use super::{Process, Resources, Spec};
+use super::{Mount, Process, Resources, Spec};
 
 /// The largest document that is read, in bytes.
 pub const MAX_DOCUMENT: usize = 16 << 20;
@@ -91,6 +91,13 @@ impl Spec {
 impl Process {
     /// Reads the bytes of a process document; errors as for [`Spec::from_slice`].
     pub fn from_slice(bytes: &[u8]) -> Result<Process, LoadError> {
+        parse(bytes)
+    }
+}
+
+impl Mount {
+    /// Reads the bytes of a document that is a list of mounts; errors as for [`Spec::from_slice`].
+    pub fn list_from_slice(bytes: &[u8]) -> Result<Vec<Mount>, LoadError> {
         parse(bytes)
     }
 }

@@ -42,7 +42,7 @@ pub use seccomp::{SeccompListener, SeccompParts};
 pub use sysctl::Sysctl;
 
 use crate::error::{Error, ErrorKind};
-use crate::spec::{Linux, Process, Resources, Spec};
+use crate::spec::{Linux, Mount, Process, Resources, Spec};
 use report::{Place, Report, shown};
 
 /// The closed lists of words that no public type has, for the features document.
@@ -276,6 +276,16 @@ pub fn validate_resources(resources: &Resources) -> Result<Vec<ValidDeviceRule>,
     let mut report = Report::default();
     let rules = resources::resources(resources, &Place::ROOT, &mut report);
     if report.violations.is_empty() { Ok(rules) } else { Err(report.violations) }
+}
+
+/// Checks a list of mounts for a running container; pointers start at the list.
+///
+/// # Errors
+/// All violations.
+pub fn validate_mounts(list: &[Mount]) -> Result<Vec<ValidMount>, Vec<Violation>> {
+    let mut report = Report::default();
+    let mounts = mounts::mounts(list, &Namespaces::default(), &Place::ROOT, &mut report);
+    if report.violations.is_empty() { Ok(mounts) } else { Err(report.violations) }
 }
 
 fn root(spec: &Spec, at: &Place<'_>, report: &mut Report) -> (String, bool) {

@@ -8,9 +8,10 @@ use core::ffi::CStr;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Statx};
 use rustix::io::Errno;
 use rustix::mount::{
-    MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_reconfigure, fsconfig_set_flag,
-    fsconfig_set_string, move_mount,
+    MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_reconfigure, fsconfig_set_flag,
+    fsconfig_set_string, move_mount, unmount,
 };
+use rustix::process::fchdir;
 
 use crate::buf::Buf;
 use crate::path::{self, AtPath, Base, Leaf, Links, PROC_MAGIC};
@@ -322,6 +323,25 @@ fn take_mode(tree: i32, target: &Fd) -> Result<(), Fail> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
     let dir = sys::open(Some(tree), c".", flags, Mode::empty(), ResolveFlags::BENEATH).at(3, Call::Open)?;
     rustix::fs::fchmod(&dir, Mode::from_raw_mode(mode.into())).at(3, Call::Fchmod)
+}
+
+/// Part 0 resolves the path, part 1 looks whether a mount begins there, 2 `fchdir`, 3 `umount2`, 4 `fchdir` to the root again.
+pub(crate) fn unmount_at(w: &mut Walk<'_>, target: Str) -> Result<(), Fail> {
+    let name = path::last(w.program.str(target)?);
+    let path = w.program.cstr(target)?;
+    let base = w.root()?;
+    let there = path::existing(base, path, Links::Refuse).at(0)?;
+    let (dir, last) = path::parent(base, path, Links::Refuse).at(0)?;
+    let id = |fd: &Fd| path::mount_id(fd.raw()).at(1, Call::Stat);
+    if id(&there)? == id(&dir)? {
+        return Err(Fail::new(1, Call::Compare, Errno::INVAL).say(name));
+    }
+    // It would be in use.
+    drop(there);
+    fchdir(sys::borrow(dir.raw())).at(2, Call::Chdir)?;
+    let done = unmount(last, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW).at(3, Call::Umount2).say(name);
+    fchdir(sys::borrow(base.raw())).at(4, Call::Chdir)?;
+    done
 }
 
 /// One directory directly below a detached tree, where nothing of that name is.
