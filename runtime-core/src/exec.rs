@@ -17,6 +17,7 @@ use crate::runtime::ContainerRecord;
 use crate::spec;
 use crate::state::Status;
 use crate::stdio::{Io, Stdio};
+use crate::validate::annotations::keeps_groups;
 use crate::validate::{MemoryPlacement, NamespaceKind, validate_process, violations_error};
 use coracle_init::program::Slot;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -206,6 +207,7 @@ impl<'c> Exec<'c> {
             namespaces,
             root_is_mapped,
             groups_denied,
+            keep_groups: keeps_groups(&record.annotations),
             filter,
             joins,
             into_cgroup,

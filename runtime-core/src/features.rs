@@ -13,11 +13,9 @@ use crate::spec::{
     CgroupFeature, Features, IntelRdtFeature, LinuxFeatures, MemoryPolicyFeature, MountExtensions,
     OCI_VERSION, SeccompFeature, Switch,
 };
+use crate::validate::annotations;
 use crate::validate::unbuilt::{Feature, is_built};
 use crate::validate::{HookPoint, NamespaceKind, known_capabilities, known_options, words};
-
-/// Prefixes (with a dot at the end) and names of annotations that have an effect, each with what gives it one.
-const ANNOTATIONS_WITH_EFFECT: [(&str, Feature); 1] = [("org.systemd.property.", Feature::SystemdCgroups)];
 
 /// The features document of this build.
 pub fn features() -> Features {
@@ -35,9 +33,7 @@ pub fn features() -> Features {
                 is_built(Feature::Checkpoint).to_string(),
             ),
         ]),
-        potentially_unsafe_config_annotations: texts(
-            ANNOTATIONS_WITH_EFFECT.iter().filter(|(_, cause)| is_built(*cause)).map(|(name, _)| *name),
-        ),
+        potentially_unsafe_config_annotations: texts(annotations::WITH_EFFECT),
     }
 }
 

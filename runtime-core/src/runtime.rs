@@ -15,6 +15,7 @@ use crate::plan::show;
 use crate::state::{Record, Store};
 use crate::stdio::{Io, Stdio};
 use crate::sys::regex::Regex;
+use crate::validate::annotations::RECEIVER;
 use crate::validate::{ValidSpec, validate, violations_error};
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -187,6 +188,7 @@ impl Runtime {
             stdio: Stdio::Inherit,
             choices: create::Choices::default(),
             environment: Vec::new(),
+            receiver: None,
             network: None,
         }
     }
@@ -262,6 +264,7 @@ pub struct Create {
     stdio: Stdio,
     choices: create::Choices,
     environment: Vec<String>,
+    receiver: Option<String>,
     network: Option<Making>,
 }
 
@@ -311,6 +314,12 @@ impl Create {
         self
     }
 
+    /// The socket that gets the listener of the container's filter, where neither that nor an annotation names one.
+    pub fn seccomp_receiver(mut self, path: Option<String>) -> Self {
+        self.receiver = path;
+        self
+    }
+
     /// Begins, beside the planning, what takes longest: a thread makes the network namespace. For a caller that is going to create the
     /// container, in a process of its own ([`RuntimeBuilder::own_process`]); in others nothing happens.
     ///
@@ -333,6 +342,11 @@ impl Create {
         if self.choices.notify {
             spec.mounts.push(launch::notify::mount(&self.runtime.0.root.join(self.id.as_str())));
             self.environment.push(launch::notify::variable());
+        }
+        if let Some(path) = self.receiver.take().filter(|_| !spec.annotations.contains_key(RECEIVER)) {
+            if let Some(filter) = spec.linux.as_mut().and_then(|linux| linux.seccomp.as_mut()) {
+                filter.listener_path.get_or_insert(path);
+            }
         }
         let mut valid: ValidSpec = watch.step(Phase::Validate, "validate", || {
             validate(*spec).map_err(|violations| {

@@ -17,7 +17,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use coracle::spec::{Process, Spec};
-use coracle::{Bundle, Error, Facts, Runtime, Stdio};
+use coracle::{Bundle, Cgroups, Error, Facts, Runtime, Stdio};
 use serde_json::Value;
 
 fn folder() -> PathBuf {
@@ -48,6 +48,8 @@ struct Choices {
     no_new_keyring: bool,
     pipes: bool,
     own_process: bool,
+    systemd: bool,
+    notify: bool,
     preserve: u32,
 }
 
@@ -64,6 +66,8 @@ impl Choices {
                 "at_once" => choices.at_once = value.as_bool().unwrap(),
                 "no_new_keyring" => choices.no_new_keyring = value.as_bool().unwrap(),
                 "own_process" => choices.own_process = value.as_bool().unwrap(),
+                "systemd" => choices.systemd = value.as_bool().unwrap(),
+                "notify_socket" => choices.notify = value.as_bool().unwrap(),
                 "pipes" => choices.pipes = value.as_bool().unwrap(),
                 "preserve_fds" => choices.preserve = value.as_u64().unwrap().try_into().unwrap(),
                 other => panic!("{}: unknown choice {other}", path.display()),
@@ -80,8 +84,9 @@ fn plan(name: &str, config: &[u8], facts: Facts, choices: &Choices) -> Result<St
         (_, true) => Stdio::Pipes,
         _ => Stdio::Inherit,
     };
-    let runtime =
-        Runtime::builder().root("/run/coracle").facts(facts).own_process(choices.own_process).build()?;
+    let cgroups = if choices.systemd { Cgroups::Systemd } else { Cgroups::Auto };
+    let builder = Runtime::builder().root("/run/coracle").facts(facts).own_process(choices.own_process);
+    let runtime = builder.cgroups(cgroups).build()?;
     let bundle = Bundle::from_spec(spec, Path::new("/bundles").join(name))?;
     let create = runtime
         .create(&name.parse()?, bundle)
@@ -89,6 +94,7 @@ fn plan(name: &str, config: &[u8], facts: Facts, choices: &Choices) -> Result<St
         .preserve_fds(choices.preserve)
         .no_pivot(choices.no_pivot)
         .at_once(choices.at_once)
+        .notify_socket(choices.notify)
         .no_new_keyring(choices.no_new_keyring);
     let plan = create.plan()?;
     let warnings: String = plan.warnings().map(|warning| format!("warning {warning}\n")).collect();

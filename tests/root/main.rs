@@ -9,6 +9,7 @@
 )]
 #![forbid(unsafe_code)]
 
+mod annotations;
 mod broken;
 mod cgroups;
 mod contract;
@@ -60,6 +61,7 @@ fn main() -> std::process::ExitCode {
         lsm::CASES,
         terminal::CASES,
         contract::CASES,
+        annotations::CASES,
         broken::CASES,
         leftovers::ALONE,
     ])

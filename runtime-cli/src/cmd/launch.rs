@@ -81,6 +81,7 @@ impl<'a> Launch<'a> {
             .preserve_fds(self.preserve_fds)
             .environment(self.environment)
             .notify_socket(self.notify)
+            .seccomp_receiver(std::env::var("RUN_OCI_SECCOMP_RECEIVER").ok().filter(|path| !path.is_empty()))
             .at_once(at_once)
             .no_pivot(self.given.on(&flags::NO_PIVOT))
             .no_new_keyring(self.given.on(&flags::NO_NEW_KEYRING))
@@ -96,12 +97,22 @@ pub fn announce(given: &Given<'_>, container: Container) -> Result<Container, Er
     let wanted = given.raw(&flags::PIDFD_SOCKET).is_some();
     let pidfd = if wanted { container.pidfd() } else { Ok(None) };
     let told = pidfd
-        .and_then(|pidfd| tell(given, container.init_pid(), pidfd.as_ref().map(AsFd::as_fd), b"standard"));
+        .and_then(|pidfd| tell(given, container.init_pid(), pidfd.as_ref().map(AsFd::as_fd), b"standard"))
+        .and_then(|()| tell_receiver(&container));
     let Err(error) = told else { return Ok(container) };
     Err(match container.delete(Delete::Force) {
         Ok(_) => error,
         Err(removal) => error.with_warning(format!("and the container is still there: {removal}")),
     })
+}
+
+/// crun's way to ask for a pidfd: by an annotation, for a socket that gets it with a blank.
+fn tell_receiver(container: &Container) -> Result<(), Error> {
+    let Some(path) = container.annotations().get("run.oci.pidfd_receiver") else { return Ok(()) };
+    let at = |error: Error| error.at("/annotations/run.oci.pidfd_receiver");
+    let Some(pidfd) = container.pidfd()? else { return Ok(()) };
+    let socket = socket::connect_to(Path::new(path)).map_err(at)?;
+    socket::send_descriptor(socket.as_fd(), b" ", pidfd.as_fd()).map_err(at)
 }
 
 /// Standard streams of a program that nobody stays with; with runc's words.

@@ -75,6 +75,13 @@ fn plan_unit(id: &str, valid: &ValidSpec, facts: &Facts, bus: &Path) -> Result<(
     let top = v2.writable.clone().filter(|_| user).unwrap_or_default();
     let place = top.join(&scope.path()).to_string();
     let record = UnitRecord { name: scope.name, bus: bus.to_owned() };
+    if valid.effects.subgroup.is_some() {
+        let pointer = "/annotations/run.oci.systemd.subgroup";
+        return Err(Refusal::new(
+            pointer,
+            "asks for a cgroup below the unit: processes are in the unit itself",
+        ));
+    }
     let more = annotation::properties(&valid.spec.annotations)?;
     Ok((UnitPlan { record, slice: scope.slice, more }, place))
 }

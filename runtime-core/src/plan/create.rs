@@ -102,7 +102,7 @@ pub(crate) fn plan(
                 wait: seccomp::Wait::Gate,
                 takes: seccomp::takes(facts.capabilities),
             };
-            Some(seccomp::plan(filter, ahead)?)
+            Some(seccomp::plan(filter, ahead, valid.effects.fail_unknown)?)
         }
         _ => None,
     };
@@ -120,6 +120,8 @@ pub(crate) fn plan(
     };
     let labels = Labels::of(&valid.process, "/process", modules, &mut script)?;
     let mount_label = lsm::mount_label(mount_label, modules)?;
+    let mount_label = mount_label.map(|label| format!("{}={label}", valid.effects.context));
+    let mount_label = mount_label.as_deref();
     let wanted = process::Wanted {
         labels,
         process: &valid.process,
@@ -132,7 +134,7 @@ pub(crate) fn plan(
         filter: filter.clone(),
         user_namespace,
         groups_denied: around.deny_setgroups,
-        keep_groups: false,
+        keep_groups: valid.effects.keep_groups,
         // execCPUAffinity is for further processes.
         cpus: process::Cpus::All,
         memory: valid.memory_policy.as_ref(),
@@ -340,6 +342,7 @@ fn namespace_surroundings(
         kernel: facts.kernel,
         maps: new_user.then(|| Maps::new(uids, gids)),
         deny_setgroups,
+        keep_groups: valid.effects.keep_groups,
         user: (valid.process.user.uid.get(), valid.process.user.gid.get()),
         devices: net_devices(valid),
         time_offsets: (!valid.time_offsets.is_empty()).then(|| {

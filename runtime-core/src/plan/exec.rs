@@ -36,6 +36,8 @@ pub(crate) struct Container {
     pub(crate) root_is_mapped: bool,
     /// setgroups(2) is denied in it.
     pub(crate) groups_denied: bool,
+    /// Its processes keep the groups of who makes them.
+    pub(crate) keep_groups: bool,
     pub(crate) filter: Option<Compiled>,
     /// How many version 1 hierarchies it is in.
     pub(crate) joins: usize,
@@ -121,7 +123,7 @@ pub(crate) fn plan(
         filter: None,
         user_namespace,
         groups_denied: container.groups_denied,
-        keep_groups: false,
+        keep_groups: container.keep_groups,
         cpus: match (&valid.affinity_initial, &valid.affinity_final) {
             (_, Some(last)) => Cpus::Only(last),
             (Some(_), None) => Cpus::Kept,
@@ -175,7 +177,15 @@ pub(crate) fn plan(
         script.step("", phase, Step::JoinNamespace { fd, nstype: now });
     }
     if user_namespace && container.root_is_mapped {
-        script.step("", phase, Step::NamespaceRoot { groups: !container.groups_denied, uid: 0, gid: 0 });
+        script.step(
+            "",
+            phase,
+            Step::NamespaceRoot {
+                groups: !container.groups_denied && !container.keep_groups,
+                uid: 0,
+                gid: 0,
+            },
+        );
         script.step("", phase, Step::NonDumpable);
     }
     if second {

@@ -59,14 +59,14 @@ pub(crate) fn mount_label(label: Option<&str>, modules: SecurityModules) -> Resu
     }
 }
 
-/// The mount option of a mount label, for the file systems that take one: those of the kernel have labels of their own, and what
+/// `option`, the mount label with its key, for the file systems that take one: those of the kernel have labels of their own, and what
 /// chose its context by an option keeps it.
-pub(crate) fn mount_option(label: Option<&str>, fstype: &str, data: &[String]) -> Option<String> {
+pub(crate) fn mount_option(option: Option<&str>, fstype: &str, data: &[String]) -> Option<String> {
     const UNLABELLED: [&str; 4] = ["proc", "sysfs", "cgroup", "cgroup2"];
-    let label = label.filter(|_| !UNLABELLED.contains(&fstype))?;
+    let option = option.filter(|_| !UNLABELLED.contains(&fstype))?;
     let chosen = data.iter().any(|word| word.split('=').next().is_some_and(|key| key.ends_with("context")));
     // A value of fsconfig(2) is one string: nothing in it has to be quoted.
-    (!chosen).then(|| format!("context={label}"))
+    (!chosen).then(|| option.to_owned())
 }
 
 impl<'a> Labels<'a> {
@@ -147,7 +147,7 @@ mod tests {
         let label = "system_u:object_r:container_file_t:s0:c1,c2";
         let option = |fstype: &str, data: &[&str]| {
             let data: Vec<String> = data.iter().map(|word| (*word).to_owned()).collect();
-            mount_option(Some(label), fstype, &data)
+            mount_option(Some(&format!("context={label}")), fstype, &data)
         };
         for fstype in ["tmpfs", "devpts", "mqueue", "ext4"] {
             assert_eq!(

@@ -49,7 +49,7 @@ pub(crate) struct Surroundings<'a> {
     /// Whether hooks look at the rootfs by its host path.
     pub(crate) classic_root: bool,
     pub(crate) kernel: (u32, u32),
-    /// SELinux label of what is mounted (`linux.mountLabel`).
+    /// SELinux label of what is mounted (`linux.mountLabel`), as an option: `context=LABEL`.
     pub(crate) label: Option<&'a str>,
     pub(crate) cgroups: &'a Layout,
     /// The container's own control groups.

@@ -44,6 +44,8 @@ pub(crate) struct Surroundings {
     pub(crate) maps: Option<Maps>,
     /// Whether setgroups(2) has to be denied before `gid_map` may be written.
     pub(crate) deny_setgroups: bool,
+    /// The caller's groups stay.
+    pub(crate) keep_groups: bool,
     /// The user and group of the process: who init is where the user namespace has no id 0.
     pub(crate) user: (u32, u32),
     /// Network devices of the host.
@@ -129,7 +131,7 @@ pub(crate) fn plan(
         script.step("", phase, Step::NonDumpable);
     }
     if wanted.contains(NamespaceKind::User) {
-        let (groups, (uid, gid)) = (!around.deny_setgroups, around.user);
+        let (groups, (uid, gid)) = (!around.deny_setgroups && !around.keep_groups, around.user);
         script.step(at(NamespaceKind::User), phase, Step::NamespaceRoot { groups, uid, gid });
         script.step("", phase, Step::NonDumpable);
     }

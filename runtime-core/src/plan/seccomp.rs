@@ -13,7 +13,7 @@ use super::process::Filter;
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::spec;
 use coracle_seccomp::{
-    Action, Arch, Arg, Call, Flags, Insn, Op, Policy, Reason, Rule, compile, decide, evaluate,
+    Action, Arch, Arg, Call, Flags, Insn, Op, Policy, Reason, Rule, Warning, compile, decide, evaluate,
 };
 
 const POINTER: &str = "/linux/seccomp";
@@ -82,12 +82,12 @@ pub(crate) fn takes(capabilities: u64) -> bool {
     capabilities & PTRACE != 0
 }
 
-/// Compiles the filter of a configuration.
+/// Compiles the filter of a configuration. With `fail_unknown` every name in it has to be known.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidSpec`] for what validation cannot see (a filter too large for the kernel); [`ErrorKind::Unsupported`] when
 /// init could not do its work under the filter.
-pub(crate) fn plan(seccomp: &spec::Seccomp, ahead: Ahead) -> Result<Filter> {
+pub(crate) fn plan(seccomp: &spec::Seccomp, ahead: Ahead, fail_unknown: bool) -> Result<Filter> {
     let policy = policy(seccomp)?;
     let compiled = compile(&policy, Arch::native()).map_err(|e| {
         Error::new(ErrorKind::InvalidSpec, "compile the seccomp filter")
@@ -96,6 +96,16 @@ pub(crate) fn plan(seccomp: &spec::Seccomp, ahead: Ahead) -> Result<Filter> {
             .with_code("seccomp-compile")
             .with_source(e)
     })?;
+    if let Some(Warning::UnknownName { rule, name }) = compiled
+        .warnings
+        .iter()
+        .find(|warning| fail_unknown && matches!(warning, Warning::UnknownName { .. }))
+    {
+        return Err(Error::new(ErrorKind::InvalidSpec, "no system call has this name")
+            .at(format!("{POINTER}/syscalls/{rule}/names/{name}"))
+            .in_phase(Phase::Seccomp)
+            .with_code("seccomp-name-unknown"));
+    }
     place(&compiled.insns, compiled.flags.bits().into(), ahead).map_err(|denied| denied.in_create(&policy))
 }
 

@@ -6,6 +6,7 @@
 //! Order: the rules are independent; the sequence below is that of the document, so that messages come in its order.
 //! Tests: `tests` (a table: document, pointer, code), and beside the parts that are pure functions.
 
+pub(crate) mod annotations;
 mod capabilities;
 mod devices;
 mod hooks;
@@ -109,6 +110,8 @@ pub struct Parts {
     pub memory_policy: Option<MemoryPlacement>,
     /// Argument for personality(2).
     pub personality: Option<u32>,
+    /// What annotations ask for.
+    pub effects: annotations::Effects,
     /// What the writer of the document should know.
     pub warnings: Vec<Warning>,
 }
@@ -181,7 +184,8 @@ pub fn validate(spec: Spec) -> Result<ValidSpec, Vec<Violation>> {
     }
 }
 
-fn container(spec: Spec, at: &Place<'_>, report: &mut Report) -> Parts {
+fn container(mut spec: Spec, at: &Place<'_>, report: &mut Report) -> Parts {
+    seccomp_receiver(&mut spec);
     let absent = Linux::default();
     let linux = spec.linux.as_ref().unwrap_or(&absent);
     let linux_at = at.key("linux");
@@ -192,7 +196,7 @@ fn container(spec: Spec, at: &Place<'_>, report: &mut Report) -> Parts {
     let mounts = mounts::mounts(&spec.mounts, &namespaces, &at.key("mounts"), report);
     namespaces::names(&spec, &namespaces, at, report);
     let hooks = part(&spec.hooks, &at.key("hooks"), report, hooks::hooks);
-    annotations(&spec, at, report);
+    texts_of_annotations(&spec, at, report);
     if namespaces::user_namespace(linux, &namespaces, &linux_at, report) {
         mapped_ids(&process, linux, &namespaces, at, report);
     }
@@ -227,8 +231,19 @@ fn container(spec: Spec, at: &Place<'_>, report: &mut Report) -> Parts {
         personality: part(&linux.personality, &linux_at.key("personality"), report, linux::personality)
             .flatten(),
         namespaces,
+        effects: annotations::effects(&spec.annotations, &at.key("annotations"), report),
         warnings: Vec::new(),
         spec,
+    }
+}
+
+/// The socket that an annotation names, where the filter names none.
+fn seccomp_receiver(spec: &mut Spec) {
+    let Some(path) = spec.annotations.get(annotations::RECEIVER).filter(|path| path.starts_with('/')) else {
+        return;
+    };
+    if let Some(filter) = spec.linux.as_mut().and_then(|linux| linux.seccomp.as_mut()) {
+        filter.listener_path.get_or_insert_with(|| path.clone());
     }
 }
 
@@ -302,7 +317,7 @@ fn root(spec: &Spec, at: &Place<'_>, report: &mut Report) -> (String, bool) {
     }
 }
 
-fn annotations(spec: &Spec, at: &Place<'_>, report: &mut Report) {
+fn texts_of_annotations(spec: &Spec, at: &Place<'_>, report: &mut Report) {
     let at = at.key("annotations");
     for (key, value) in &spec.annotations {
         let at = at.key(key);
