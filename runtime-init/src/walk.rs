@@ -97,6 +97,17 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// Closes every slot and the root, one by one, but the report socket and what is below `from`.
+    pub(crate) fn close_held(&mut self, from: u32) {
+        let from = i32::try_from(from).unwrap_or(i32::MAX);
+        for fd in self.slots.iter_mut().chain(core::iter::once(&mut self.root)) {
+            if *fd >= from && *fd != self.report {
+                sys::close(*fd);
+                *fd = -1;
+            }
+        }
+    }
+
     /// The root that container paths are resolved below.
     pub(crate) fn root(&mut self) -> Result<Base, Fail> {
         if self.root < 0 {

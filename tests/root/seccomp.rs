@@ -10,6 +10,7 @@ cases![
     trapped,
     logged,
     memory_may_stay,
+    lists_older_than_close_range,
     hooks_that_it_would_lock_out,
     comparisons,
     conditions_are_all_needed,
@@ -149,6 +150,36 @@ fn memory_may_stay(t: &T) {
         container.until("errno");
         assert_eq!(errno(&serde_json::from_str::<Value>(container.printed().trim()).unwrap()[0]), Some(99));
     }
+}
+
+/// Lists that were written before the kernel had close_range, as the specification's own examples: close is what they permit.
+fn lists_older_than_close_range(t: &T) {
+    let list = |denied: &[&str]| {
+        let denied = json!({"names": denied, "action": "SCMP_ACT_ERRNO", "errnoRet": 99});
+        policy("SCMP_ACT_ALLOW", json!([denied]))
+    };
+    for privileges in [true, false] {
+        let mut bundle = Bundle::new(t, &["ready"]);
+        bundle.set("/linux/seccomp", list(&["close_range", "times"]));
+        bundle.set("/process/noNewPrivileges", json!(privileges));
+        let container = Container::new(t, &mut bundle);
+        container.ready();
+        let seen = container.exec(&["/payload", "report"]).expect(0).json();
+        assert_eq!(seen["seccomp"]["mode"], 2);
+        let open: Vec<_> = seen["fds"].as_array().unwrap().iter().map(|open| &open["fd"]).collect();
+        assert_eq!(open, [0, 1, 2], "{seen}");
+        container.end();
+    }
+    t.differs("runc", "goes on with what is marked to be closed at the execution");
+    t.differs("crun", "goes on with what is marked to be closed at the execution");
+    let mut bundle = Bundle::new(t, &["exit", "0"]);
+    bundle.set("/linux/seccomp", list(&["close_range", "close"]));
+    let error = Container::new(t, &mut bundle).create_call().done().error();
+    assert_eq!(
+        (&error["code"], &error["pointer"]),
+        (&json!("seccomp-locks-init"), &json!("/linux/seccomp/syscalls/0")),
+        "{error}"
+    );
 }
 
 /// With no_new_privs the filter waits for hooks that could not run under it, and is there for the program.

@@ -137,12 +137,17 @@ fn place(insns: &[Insn], flags: u64, ahead: Ahead) -> Result<Filter, Denied> {
             }
         })
     };
+    // Lists that were written before Linux 5.9 do not know it: init then closes one by one.
+    let closes = || {
+        let old = matches!(action("close_range"), Some(Action::Errno(_))) && allowed("close");
+        (!old && !allowed("close_range")).then_some(Denied { call: "close_range", work: Work::Always, listens })
+    };
     let first = |work: Work, names: &[&'static str]| {
         let call = names.iter().copied().find(|name| !allowed(name))?;
         Some(Denied { call, work, listens })
     };
     let capabilities = || first(Work::Capabilities, &BEFORE_CAPABILITIES).filter(|_| !ahead.no_new_privs);
-    if let Some(denied) = first(Work::Always, &ALWAYS).or_else(capabilities) {
+    if let Some(denied) = first(Work::Always, &ALWAYS).or_else(closes).or_else(capabilities) {
         return Err(denied);
     }
     let waits = || match ahead.wait {
@@ -167,8 +172,8 @@ fn place(insns: &[Insn], flags: u64, ahead: Ahead) -> Result<Filter, Denied> {
     })
 }
 
-/// What init calls between the filter and the program, wherever the filter is loaded.
-const ALWAYS: [&str; 4] = ["close_range", "execve", "exit_group", "write"];
+/// What init calls between the filter and the program, wherever the filter is loaded; and close_range, else close.
+const ALWAYS: [&str; 3] = ["execve", "exit_group", "write"];
 /// What follows a filter that is loaded before the final capabilities.
 const BEFORE_CAPABILITIES: [&str; 3] = ["capset", "capget", "prctl"];
 /// What waiting for the launch takes.
