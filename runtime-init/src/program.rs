@@ -344,6 +344,8 @@ steps! {
     // --- root change ------------------------------------------------------------------------------------------
     /// `mount_setattr(root, "", AT_EMPTY_PATH, MOUNT_ATTR_RDONLY)`, keeping locked flags.
     RootReadonly = 50,
+    /// Makes the directory `path` (0755), and those on the way, when it is missing. EACCES is left for `WorkingDir`.
+    MakeWorkingDir { path: Str } = 54,
     /// `fchdir(root)`, `pivot_root(".", ".")`, old root made slave, `umount2(".", MNT_DETACH)`, `chdir("/")`.
     PivotRoot = 51,
     /// `--no-pivot`: other full procfs and sysfs mounts detached, `move_mount` onto `/`, `chroot(".")`, `chdir("/")`.
@@ -398,9 +400,9 @@ steps! {
     Credentials { uid: u32, gid: u32, groups: Bytes, skip_groups: bool, keep_admin: bool } = 84,
     /// `capset`, ambient cleared and raised, keepcaps off, all five sets read back and compared.
     Capabilities { effective: u64, permitted: u64, inheritable: u64, ambient: u64, bounding: u64 } = 85,
-    /// Working directory: created when missing, `chdir`, the kernel's `getcwd` must start with `/`.
+    /// Working directory: `chdir`, the kernel's `getcwd` must start with `/`.
     /// With `optional` EACCES is left for a second try after the credentials changed.
-    WorkingDir { path: Str, create: bool, optional: bool } = 86,
+    WorkingDir { path: Str, optional: bool } = 86,
     /// `seccomp(SECCOMP_SET_MODE_FILTER, flags, filter)`. When `flags` ask for a listener: with `listener` set it is kept there and
     /// its number sent with `Listener` (by write); without, `Listener` carries the descriptor itself (by sendmsg) and it is closed.
     Seccomp { filter: Bytes, flags: u64, listener: Slot } = 87,

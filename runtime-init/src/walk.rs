@@ -263,7 +263,8 @@ fn one(w: &mut Walk<'_>, step: Step) -> Result<(), Fail> {
         Step::Capabilities { effective, permitted, inheritable, ambient, bounding } => {
             cred::capabilities(CapSets { effective, permitted, inheritable }, ambient, bounding)
         }
-        Step::WorkingDir { path, create, optional } => file::working_dir(w, path, create, optional),
+        Step::MakeWorkingDir { path } => file::make_working_dir(w, path),
+        Step::WorkingDir { path, optional } => file::working_dir(w, path, optional),
         Step::Seccomp { filter, flags, listener } => filter::seccomp(w, filter, flags, listener),
         Step::CpuAffinity { mask } => limits::affinity(w, mask),
         Step::Scheduler { attr } => sched::scheduler(w, attr),

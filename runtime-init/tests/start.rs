@@ -187,7 +187,8 @@ fn working_directories() {
     let mut p = Program::new();
     let dir = std::env::temp_dir().join(format!("coracle-init-cwd-{}", std::process::id()));
     let path = p.str(dir.join("a/b").to_str().unwrap());
-    p.step(Step::WorkingDir { path, create: true, optional: false });
+    p.step(Step::MakeWorkingDir { path });
+    p.step(Step::WorkingDir { path, optional: false });
     shell(&mut p, "pwd; stat -c %a .");
     let (text, _) = p.output(0);
     assert_eq!(text, format!("{}\n755\n", dir.join("a/b").display()));
@@ -196,12 +197,12 @@ fn working_directories() {
     }
     let mut p = Program::new();
     let path = p.str("/no/such/place");
-    p.step(Step::WorkingDir { path, create: false, optional: true });
+    p.step(Step::WorkingDir { path, optional: true });
     let m = p.failure(0);
     assert_eq!((m.call, m.errno, &m.detail[..6]), (Call::Openat2, libc::ENOENT, &b"place\0"[..]));
     let mut p = Program::new();
     let path = p.str("/proc/self/fd/0");
-    p.step(Step::WorkingDir { path, create: false, optional: false });
+    p.step(Step::WorkingDir { path, optional: false });
     assert_eq!(p.failure(0).errno, libc::ELOOP, "a magic link is no working directory");
 }
 

@@ -7,6 +7,7 @@ cases![
     outputs,
     defaults_are_the_containers,
     options,
+    into_a_directory_that_is_not_there,
     user_spellings,
     no_new_privileges,
     capability_option,
@@ -93,6 +94,19 @@ fn options(t: &T) {
     if t.runtime.kind != Kind::Crun {
         assert_eq!(seen["groups"], json!([7, 8]));
     }
+    container.end();
+}
+
+/// A typing error in the name of a directory leaves nothing behind in a container that runs.
+fn into_a_directory_that_is_not_there(t: &T) {
+    let mut bundle = Bundle::new(t, &["ready"]);
+    let made = bundle.inside("/nowhere");
+    let container = Container::new(t, &mut bundle);
+    container.ready();
+    let done =
+        container.call("exec").args(["--cwd", "/nowhere/at/all"]).then(["/payload", "exit", "0"]).done();
+    assert_ne!(done.code(), 0);
+    assert!(!made.exists());
     container.end();
 }
 

@@ -22,6 +22,7 @@ cases![
     home,
     current_directory,
     current_directory_is_made,
+    home_behind_a_link,
     current_directory_of_an_ordinary_user,
     signals_are_default,
     no_descriptor_leaks,
@@ -235,6 +236,35 @@ fn current_directory_is_made(t: &T) {
     assert_eq!(seen["cwd"], "/new/deep/dir");
     assert_eq!(seen["paths"]["/new/deep/dir"]["mode"], 0o755);
     assert_eq!(seen["paths"]["/new/deep/dir"]["uid"], 0);
+    // A root that the program cannot write to is no obstacle, nor is a mount that stands on the way.
+    let mut bundle = Bundle::new(t, &["report"]);
+    bundle.set("/root/readonly", json!(true)).mount("tmpfs", "tmpfs", "/tmp", &[]);
+    for dir in ["/new/dir", "/tmp/dir"] {
+        bundle.set("/process/cwd", json!(dir));
+        assert_eq!(report(t, &mut bundle)["cwd"], dir);
+    }
+}
+
+/// Where an image keeps it elsewhere, `/etc/passwd` is a link; what a link must not do is to lead to a descriptor of the runtime.
+fn home_behind_a_link(t: &T) {
+    let home = |target: &str| {
+        let mut bundle = Bundle::new(t, &["report"]);
+        let passwd = bundle.inside("/etc/passwd");
+        let _ = fs::remove_file(&passwd);
+        fs::create_dir_all(bundle.inside("/store")).unwrap();
+        fs::write(bundle.inside("/store/users"), "sailor:x:1000:1000::/home/sea:/bin/sh\n").unwrap();
+        std::os::unix::fs::symlink(target, passwd).unwrap();
+        bundle.set("/process/user", json!({"uid": 1000, "gid": 1000}));
+        let seen = report(t, &mut bundle);
+        names(&seen["env"]).into_iter().find_map(|entry| entry.strip_prefix("HOME=").map(str::to_owned))
+    };
+    for target in ["/store/users", "../store/users"] {
+        assert_eq!(home(target).as_deref(), Some("/home/sea"), "{target}");
+    }
+    t.differs("crun", "unknown users get no HOME");
+    for target in ["/nowhere", "/proc/self/fd/0", "/dev/zero"] {
+        assert_eq!(home(target).as_deref(), Some("/"), "{target}");
+    }
 }
 
 fn current_directory_of_an_ordinary_user(t: &T) {

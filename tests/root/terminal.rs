@@ -10,6 +10,7 @@ use std::time::Duration;
 
 cases![
     console_socket,
+    waits_with_nothing_else_open,
     console_size,
     console_for_exec,
     console_socket_is_needed,
@@ -39,6 +40,27 @@ fn with_terminal(t: &T, words: &[&str]) -> Bundle {
     let mut bundle = Bundle::new(t, words);
     bundle.set("/process/terminal", json!(true));
     bundle
+}
+
+/// What waits for `start` has its terminal, the sockets that it is told by, and the root it stands in.
+fn waits_with_nothing_else_open(t: &T) {
+    let socket = ConsoleSocket::new(t.dir().join("console"));
+    let mut bundle = with_terminal(t, &["exit", "0"]);
+    let container = Container::new(t, &mut bundle);
+    container.create_with(container.create_call().arg("--console-socket").arg(&socket.path));
+    let open = std::fs::read_dir(format!("/proc/{}/fd", container.pid())).unwrap();
+    for entry in open.map(|entry| entry.unwrap().path()) {
+        let target = std::fs::read_link(&entry).unwrap().display().to_string();
+        let number: u32 = entry.file_name().unwrap().to_str().unwrap().parse().unwrap();
+        let expected = match number {
+            0..=2 => target.contains("/pts/"),
+            _ => target == "/" || target.starts_with("socket:") || target.starts_with("pipe:"),
+        };
+        assert!(expected, "{number} is {target}");
+    }
+    container.start();
+    assert_eq!(container.wait(), 0);
+    container.delete();
 }
 
 fn console_socket(t: &T) {

@@ -59,6 +59,7 @@ fn sentence(planned: &Planned<Step>, arena: &Program<'_>) -> (String, String) {
         }
         Step::Hostname { name } => (format!("set the host name {}", text(name)), String::new()),
         Step::Domainname { name } => (format!("set the domain name {}", text(name)), String::new()),
+        Step::MakeWorkingDir { path } => (format!("make the working directory {}", text(path)), text(path)),
         Step::WorkingDir { path, .. } => {
             (format!("change to the working directory {}", text(path)), text(path))
         }

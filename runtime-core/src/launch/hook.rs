@@ -167,7 +167,7 @@ fn start(
     script.step("", Phase::Hooks, Step::ParentDeathSignal { signal: libc::SIGKILL });
     script.step("", Phase::Hooks, Step::SetSid);
     let directory = script.str(cwd)?;
-    script.step("", Phase::Hooks, Step::WorkingDir { path: directory, create: false, optional: false });
+    script.step("", Phase::Hooks, Step::WorkingDir { path: directory, optional: false });
     let candidates = script.arena.list([path])?;
     script.step("", Phase::Hooks, Step::FindProgram { candidates, uid: 0, home: false });
     let argv = script.vector(args)?;

@@ -189,6 +189,9 @@ pub(crate) fn plan(
     };
     let mounted = mounts::plan(&mut script, &valid.mounts, &mut sources, &mount_around, &mut enter)?;
     let terminal = plan_terminal(&mut script, &valid, &mounted)?;
+    if let Some(fd) = mounted.devpts {
+        script.step("", Phase::Terminal, Step::Close { fd });
+    }
     // Hooks, and everything after them, see the container's network.
     enter(&mut script);
     if points.runtime_side {
@@ -202,6 +205,11 @@ pub(crate) fn plan(
         hook_output,
         &bundle.to_string_lossy(),
     )?;
+    // While the root can be written, and behind the mounts: images do not hold what their configuration names.
+    if valid.process.cwd != "/" {
+        let path = script.str(&valid.process.cwd)?;
+        script.step("/process/cwd", Phase::Rootfs, Step::MakeWorkingDir { path });
+    }
     mounts::plan_readonly(&mut script, &valid.mounts, &mount_around)?;
     let change = if choices.no_pivot { Step::MoveRoot } else { Step::PivotRoot };
     script.step("", Phase::Rootfs, change);
@@ -432,6 +440,7 @@ pub(crate) fn terminal_owner(uid: u32) -> u64 {
 fn plan_streams(script: &mut Script, terminal: Option<Slot>, choices: &Choices) -> Result<Option<[Slot; 3]>> {
     if let Some(fd) = terminal {
         script.step("/process/terminal", Phase::Terminal, Step::ControllingTerminal { fd });
+        script.step("", Phase::Terminal, Step::Close { fd });
         return Ok(None);
     }
     if !choices.streams {

@@ -214,7 +214,7 @@ pub(crate) fn plan(
     script.step(at("user/umask"), phase, Step::Umask { mask: user.umask.unwrap_or(0o022) });
     let cwd = script.str(&process.cwd)?;
     if process.cwd != "/" {
-        script.step(at("cwd"), phase, Step::WorkingDir { path: cwd, create: true, optional: true });
+        script.step(at("cwd"), phase, Step::WorkingDir { path: cwd, optional: true });
     }
     if no_new_privs {
         script.step(at("noNewPrivileges"), phase, Step::NoNewPrivs);
@@ -229,7 +229,7 @@ pub(crate) fn plan(
     // The kernel drops it with a change of ids; said here, so that nothing depends on it. From here on nothing blocks, and at the gate the
     // report socket tells of the parent's end.
     script.step("", phase, Step::ParentDeathSignal { signal: 0 });
-    script.step(at("cwd"), phase, Step::WorkingDir { path: cwd, create: false, optional: false });
+    script.step(at("cwd"), phase, Step::WorkingDir { path: cwd, optional: false });
     let find = find_program(script, &process.args, &process.env, uid)?;
     script.step(at("args/0"), Phase::Exec, find);
     script.step("", phase, Step::ResetSignals);

@@ -140,7 +140,11 @@ fn place(insns: &[Insn], flags: u64, ahead: Ahead) -> Result<Filter, Denied> {
     // Lists that were written before Linux 5.9 do not know it: init then closes one by one.
     let closes = || {
         let old = matches!(action("close_range"), Some(Action::Errno(_))) && allowed("close");
-        (!old && !allowed("close_range")).then_some(Denied { call: "close_range", work: Work::Always, listens })
+        (!old && !allowed("close_range")).then_some(Denied {
+            call: "close_range",
+            work: Work::Always,
+            listens,
+        })
     };
     let first = |work: Work, names: &[&'static str]| {
         let call = names.iter().copied().find(|name| !allowed(name))?;

@@ -127,7 +127,9 @@ objects! {
         must {
             /// `IOPRIO_CLASS_` name.
             "class" class: String,
-            /// 0 (first) to 7 (last).
+        }
+        option {
+            /// 0 (first) to 7 (last); 0 when it is left out, as for the idle class, which has none.
             "priority" priority: i64,
         }
     }

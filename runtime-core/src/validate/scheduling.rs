@@ -125,9 +125,10 @@ pub(super) fn scheduler(wanted: &Scheduler, at: &Place<'_>, report: &mut Report)
 
 pub(super) fn io_priority(wanted: &IoPriority, at: &Place<'_>, report: &mut Report) -> Option<IoClass> {
     let class = report.word(&at.key("class"), &wanted.class, &IO_CLASSES);
-    let priority = u16::try_from(wanted.priority).ok().filter(|priority| *priority <= 7);
+    let given = wanted.priority.unwrap_or_default();
+    let priority = u16::try_from(given).ok().filter(|priority| *priority <= 7);
     if priority.is_none() {
-        let message = format!("expects 0 to 7, found {}", wanted.priority);
+        let message = format!("expects 0 to 7, found {given}");
         report.refuse(&at.key("priority"), "value-out-of-range", message);
     }
     Some(IoClass { class: class?, priority: priority? })

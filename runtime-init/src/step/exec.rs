@@ -73,12 +73,14 @@ const PASSWD_LIMIT: usize = 1 << 20;
 
 /// Appends the home directory of `uid`; `/` when there is no file or no line for it.
 fn home_of(uid: u32, out: &mut Buf<1024>) -> Result<(), Fail> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
     let mut search = Passwd::new(uid);
-    // A fifo, device or link in its place is the same as no file: nothing may be read from it. So is one that this user may not
-    // read.
-    if let Ok(file) = sys::open(None, c"/etc/passwd", flags, Mode::empty(), ResolveFlags::empty()) {
-        if path::kind(file.raw()) == Ok(FileType::RegularFile) {
+    // A fifo or device in its place is the same as no file: nothing may be read from it, so it is looked at before. So is one that this
+    // user may not read. Links are followed, for there are images that keep it elsewhere; magic links are not.
+    let open = |flags| sys::open(None, c"/etc/passwd", flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS);
+    let regular = |file: &Fd| path::kind(file.raw()) == Ok(FileType::RegularFile);
+    if open(OFlags::PATH).is_ok_and(|file| regular(&file)) {
+        if let Some(file) = open(flags).ok().filter(regular) {
             let mut chunk = [0_u8; 1024];
             let mut total = 0_usize;
             while !search.done && total < PASSWD_LIMIT {
