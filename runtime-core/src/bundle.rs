@@ -22,6 +22,15 @@ impl Bundle {
     /// [`ErrorKind::Io`] when there is no such directory or file; [`ErrorKind::InvalidSpec`] with pointer, line and column when the
     /// file is no configuration.
     pub fn from_dir(path: impl AsRef<Path>) -> Result<Self> {
+        Self::from_dir_and_file(path, "config.json")
+    }
+
+    /// As [`Bundle::from_dir`] with another file as the configuration; its relative path starts at the bundle directory.
+    ///
+    /// # Errors
+    /// As [`Bundle::from_dir`].
+    pub fn from_dir_and_file(path: impl AsRef<Path>, config: impl AsRef<Path>) -> Result<Self> {
+        let config = config.as_ref();
         let directory = std::path::absolute(path.as_ref())
             .map_err(|e| Error::os("find the bundle", e).with_path(path.as_ref()).in_phase(Phase::Load))?;
         let fd = open(&directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
@@ -31,8 +40,8 @@ impl Bundle {
                     .in_phase(Phase::Load)
                     .with_code("bundle")
             })?;
-        let spec = spec::read_config(fd.as_fd())
-            .map_err(|e| Error::from(e).with_path(directory.join("config.json")))?;
+        let spec = spec::read_config_at(fd.as_fd(), config)
+            .map_err(|e| Error::from(e).with_path(directory.join(config)))?;
         Ok(Self { directory, spec: Box::new(spec) })
     }
 

@@ -306,7 +306,13 @@ impl Container {
             return self.signal_all(signal, &seen);
         }
         let Some(init) = seen.init.filter(|_| seen.status != Status::Stopped) else {
-            return Err(not_running());
+            // Whom the first one left behind can still be ended.
+            return match self.cgroup()? {
+                Some(cgroup) if signal == libc::SIGKILL && !own_pids && !cgroup.procs()?.is_empty() => {
+                    cgroup.kill_all().map_err(Error::from)
+                }
+                _ => Err(not_running()),
+            };
         };
         // Without a pid namespace of its own the kernel does not end the others with init.
         if signal == libc::SIGKILL && !own_pids {

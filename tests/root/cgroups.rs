@@ -27,6 +27,7 @@ cases![
     empty_objects,
     unified,
     kill_reaches_all,
+    kill_reaches_those_left_behind,
     class_without_resctrl,
 ];
 
@@ -441,6 +442,27 @@ fn kill_reaches_all(t: &T) {
         one.done().expect(137);
     }
     assert!(Path::new(&dir).exists());
+    container.delete().gone();
+}
+
+/// Without a pid namespace of its own a container outlives its first process.
+fn kill_reaches_those_left_behind(t: &T) {
+    t.differs("crun", "the container is not running then");
+    t.needs(&[Need::Controller("pids")]);
+    let mut bundle = Bundle::new(t, &["ready"]);
+    bundle.without_namespace("pid");
+    let container = Container::new(t, &mut bundle);
+    container.ready();
+    let left = container.exec_running(&["/payload", "ready"]);
+    left.until("ready");
+    let first = rustix::process::Pid::from_raw(container.pid()).unwrap();
+    rustix::process::kill_process(first, rustix::process::Signal::KILL).unwrap();
+    container.wait();
+    container.call("kill").then(["TERM"]).done().error();
+    container.call("kill").then(["KILL"]).done().expect(0);
+    left.done().expect(137);
+    let error = container.call("kill").then(["KILL"]).done().error();
+    assert_eq!(error["code"], "not-running", "nobody is left: {error}");
     container.delete().gone();
 }
 

@@ -195,6 +195,12 @@ fn masked_again(t: &T) {
     bundle.set("/linux/maskedPaths", json!(["/a", "/a", "/a/b", "/proc/kcore", "/proc/kcore"]));
     let got = answers(t, &mut bundle, &[json!(["list", "/a"])]);
     assert_eq!(got[0]["ok"], json!([]), "twice the same, and one below another");
+    t.differs("crun", "covered twice");
+    t.differs("runc", "covered twice, up to 1.4");
+    bundle.command(&["report"]);
+    let seen = report(t, &mut bundle);
+    let covers = seen["mounts"].as_array().unwrap().iter().filter(|mount| mount["target"] == "/a").count();
+    assert_eq!(covers, 1, "{}", seen["mounts"]);
 }
 
 fn read_only_paths(t: &T) {

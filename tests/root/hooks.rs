@@ -120,6 +120,8 @@ fn namespaces_and_directories(t: &T) {
         let cwd = note["cwd"].as_str().unwrap();
         if kind == "startContainer" {
             assert_eq!(cwd, "/", "{kind}");
+        } else if kind == "createContainer" {
+            assert_eq!(cwd, container.bundle.rootfs().display().to_string(), "{kind}");
         } else if t.ours() {
             assert_eq!(cwd, container.bundle.dir.display().to_string(), "{kind}");
         }

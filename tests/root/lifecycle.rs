@@ -369,6 +369,14 @@ fn bundle_paths(t: &T) {
     container.call("run").arg("--bundle=.").current_dir(&dir).done().expect(7);
     let missing = container.call("run").arg("--bundle").arg(t.dir().join("nowhere")).done().expect(1);
     assert!(is_missing(&missing.error()), "{missing}");
+    t.differs("runc", "it knows no other file, crun does");
+    let mut other = container.bundle.spec.clone();
+    other["process"]["args"] = json!(["/payload", "exit", "8"]);
+    fs::create_dir(dir.join("other")).unwrap();
+    fs::write(dir.join("other/file.json"), other.to_string()).unwrap();
+    container.run_call().args(["--config", "other/file.json"]).done().expect(8);
+    container.call("run").args(["-f", "other/file.json"]).current_dir(&dir).done().expect(8);
+    container.run().expect(7);
 }
 
 fn bad_ids(t: &T) {

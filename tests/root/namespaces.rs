@@ -26,6 +26,7 @@ cases![
     loopback,
     network_of_the_host,
     cgroup_namespace,
+    root_without_pivot,
 ];
 
 const KINDS: [&str; 5] = ["mnt", "pid", "net", "ipc", "uts"];
@@ -483,5 +484,20 @@ fn cgroup_namespace(t: &T) {
         assert!(!line.contains(&path), "{line}");
         let is_ours = line.contains(":pids:") || line.contains(":memory:");
         assert!(!is_ours || line.ends_with(":/"), "{line}");
+    }
+}
+
+/// For a root on a ramdisk, which pivot_root cannot leave: nothing of the host is in sight, no procfs of its own most of all.
+fn root_without_pivot(t: &T) {
+    let mut bundle = Bundle::new(t, &["report", "--path", "/payload", "--path", "/proc/self/exe"]);
+    for readonly in [false, true] {
+        bundle.set("/root/readonly", json!(readonly)).set("/process/cwd", json!("/somewhere"));
+        let container = Container::new(t, &mut bundle);
+        let seen = container.run_call().arg("--no-pivot").done().expect(0).json();
+        assert_eq!(seen["cwd"], "/somewhere");
+        let mounts = seen["mounts"].as_array().unwrap();
+        let whole = |kind: &str, mount: &Value| mount["type"] == kind && mount["root"] == "/";
+        let kind = |kind: &str| mounts.iter().filter(|mount| whole(kind, mount)).count();
+        assert_eq!((kind("proc"), kind("sysfs")), (1, 1), "{mounts:?}");
     }
 }

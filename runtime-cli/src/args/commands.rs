@@ -142,6 +142,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         flags: &[
             &f::BUNDLE,
+            &f::CONFIG,
             &f::DETACH,
             &f::KEEP,
             &f::CONSOLE_SOCKET,
@@ -164,6 +165,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         flags: &[
             &f::BUNDLE,
+            &f::CONFIG,
             &f::CONSOLE_SOCKET,
             &f::PIDFD_SOCKET,
             &f::PID_FILE,

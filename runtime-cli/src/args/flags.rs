@@ -48,6 +48,8 @@ pub static VERSION: Flag = flag("version", 'v', Takes::Switch, "print the versio
 
 pub static BUNDLE: Flag =
     flag("bundle", 'b', Takes::Path("DIR"), "directory of config.json and the root file system (default: .)");
+pub static CONFIG: Flag =
+    flag("config", 'f', Takes::Path("FILE"), "the configuration, from the bundle on (default: config.json)");
 pub static CONSOLE_SOCKET: Flag = flag(
     "console-socket",
     NONE,

@@ -28,7 +28,10 @@ impl<'a> Launch<'a> {
     pub fn new(globals: &Globals, given: &'a Given<'a>) -> Result<Self, Error> {
         // Before anything that should not happen twice: this may execute the program again.
         coracle::reexec_sealed()?;
-        let bundle = Bundle::from_dir(given.path(&flags::BUNDLE).unwrap_or(Path::new(".")))?;
+        let bundle = Bundle::from_dir_and_file(
+            given.path(&flags::BUNDLE).unwrap_or(Path::new(".")),
+            given.path(&flags::CONFIG).unwrap_or(Path::new("config.json")),
+        )?;
         let passed = activation::descriptors()?;
         let preserve_fds = given.number(&flags::PRESERVE_FDS).unwrap_or_default().saturating_add(passed);
         let (environment, notify) = (activation::announce(passed), notify::wanted()?);

@@ -162,7 +162,7 @@ pub(crate) fn plan(
         inside: user_namespace,
         rootless: facts.rootless(),
         cgroup_namespace: valid.namespaces.contains(NamespaceKind::Cgroup),
-        classic_root: points.runtime_side || points.create_container,
+        classic_root: points.runtime_side || points.create_container || choices.no_pivot,
         kernel: facts.kernel,
         label: mount_label,
         cgroups: &facts.cgroup,
@@ -203,7 +203,7 @@ pub(crate) fn plan(
         &state,
         HookPoint::CreateContainer,
         hook_output,
-        &bundle.to_string_lossy(),
+        &rootfs.to_string_lossy(),
     )?;
     // While the root can be written, and behind the mounts: images do not hold what their configuration names.
     if valid.process.cwd != "/" {
@@ -490,6 +490,9 @@ fn plan_inside(
     }
     if let Some(Covers { null, empty }) = *covers {
         for (i, path) in linux.masked_paths.iter().enumerate() {
+            if linux.masked_paths.iter().take(i).any(|earlier| earlier == path) {
+                continue;
+            }
             let path = script.str(path)?;
             let step = Step::MaskPath { path, null, empty };
             script.step(format!("/linux/maskedPaths/{i}"), Phase::Rootfs, step);

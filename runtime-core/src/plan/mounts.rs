@@ -46,7 +46,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) rootless: bool,
     /// A cgroup namespace of its own.
     pub(crate) cgroup_namespace: bool,
-    /// Whether hooks look at the rootfs by its host path.
+    /// Whether hooks look at the rootfs by its host path, or the change of the root moves it from there.
     pub(crate) classic_root: bool,
     pub(crate) kernel: (u32, u32),
     /// SELinux label of what is mounted (`linux.mountLabel`), as an option: `context=LABEL`.

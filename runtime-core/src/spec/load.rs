@@ -10,6 +10,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -114,8 +115,13 @@ impl Resources {
 /// # Errors
 /// As for [`Spec::from_slice`], and when there is no regular file of that name that can be read.
 pub fn read_config(bundle: BorrowedFd<'_>) -> Result<Spec, LoadError> {
+    read_config_at(bundle, Path::new("config.json"))
+}
+
+/// The same with another name.
+pub(crate) fn read_config_at(bundle: BorrowedFd<'_>, name: &Path) -> Result<Spec, LoadError> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
-    let fd = rustix::fs::openat(bundle, "config.json", flags, Mode::empty()).map_err(unreadable)?;
+    let fd = rustix::fs::openat(bundle, name, flags, Mode::empty()).map_err(unreadable)?;
     let file = File::from(fd);
     let stat = rustix::fs::fstat(&file).map_err(unreadable)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {

@@ -36,6 +36,7 @@ pub use keys::{UnknownKey, known_keys, unknown_keys};
 pub use linux::{
     Device, IdMapping, IntelRdt, Linux, LinuxNamespace, MemoryPolicy, NetDevice, Personality, TimeOffset,
 };
+pub(crate) use load::read_config_at;
 pub use load::{LoadError, MAX_DOCUMENT, read_config, read_document};
 pub use process::{Box2D, Capabilities, ExecCpuAffinity, IoPriority, Process, Rlimit, Scheduler, User};
 pub use resources::{
