@@ -298,6 +298,7 @@ mod tests {
             namespaces: vec![NamespaceKind::Pid, NamespaceKind::Mount],
             root_is_mapped: true,
             groups_denied: false,
+            keep_groups: false,
             filter: None,
             joins: 0,
             into_cgroup: true,
