@@ -228,14 +228,33 @@ impl Container {
     ///
     /// # Errors
     /// [`ErrorKind::WrongState`] when it does not wait to be started; what init reports ([`ErrorKind::Exec`], [`ErrorKind::Hook`]); a
-    /// failed poststart hook, after which the container is gone.
+    /// failed hook, after which the container is gone and its poststop hooks have run.
     pub fn start(&self) -> Result<()> {
-        self.pass_the_gate().inspect_err(|_| self.reap())?;
-        // runtime.md, "Lifecycle", 9: the container is stopped, and the lifecycle goes on at its end.
-        self.started().map_err(|error| match self.kill(true) {
-            Ok(()) => error,
+        let passed = self.pass_the_gate().inspect_err(|_| self.reap());
+        passed.and_then(|()| self.started()).map_err(|error| self.after_its_hooks(error))
+    }
+
+    /// runtime.md, "Lifecycle", 7 and 9: when a hook of the start has failed, the container is stopped and the lifecycle goes on where
+    /// it is destroyed. Any other error leaves it as it is.
+    fn after_its_hooks(&self, error: Error) -> Error {
+        if !error.pointer().is_some_and(|place| place.starts_with("/hooks/")) {
+            return error;
+        }
+        match Self::open(&self.runtime, self.dir.clone()) {
+            Ok(container) => container.discard(error),
+            Err(e) if e.kind() == ErrorKind::NotFound => error,
             Err(e) => error.with_warning(e.to_string()),
-        })
+        }
+    }
+
+    /// Removes it by force after this error.
+    pub(crate) fn discard(self, error: Error) -> Error {
+        match self.delete(Delete::Force) {
+            Ok(failed) => failed.iter().fold(error, |error, e| error.with_warning(e.to_string())),
+            // Somebody else deleted it meanwhile.
+            Err(e) if e.kind() == ErrorKind::NotFound => error,
+            Err(e) => error.with_warning(e.to_string()),
+        }
     }
 
     /// Under the lock, which is given back before the hooks: one that hangs must not keep anybody from deleting the container.

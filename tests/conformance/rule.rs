@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 /// A chapter of the specification with its cases.
 pub struct Area {
     pub name: &'static str,
-    pub rules: &'static [Rule],
+    pub rules: &'static [&'static [Rule]],
 }
 
 /// One sentence and its proof.
@@ -82,9 +82,14 @@ impl Rule {
 pub fn cases() -> &'static [Case] {
     static CASES: OnceLock<Vec<Case>> = OnceLock::new();
     CASES.get_or_init(|| {
-        let named = super::AREAS.iter().flat_map(|area| area.rules.iter().map(|rule| named(area, rule)));
+        let named = all().map(|(area, rule)| named(area, rule));
         named.map(|name| Case { name: String::leak(name), run: prove, alone: false }).collect()
     })
+}
+
+/// All of them, with their areas.
+pub fn all() -> impl Iterator<Item = (&'static Area, &'static Rule)> {
+    super::AREAS.iter().flat_map(|area| area.rules.iter().copied().flatten().map(move |rule| (area, rule)))
 }
 
 fn named(area: &Area, rule: &Rule) -> String {
@@ -92,8 +97,7 @@ fn named(area: &Area, rule: &Rule) -> String {
 }
 
 fn prove(t: &T) {
-    let mut all = super::AREAS.iter().flat_map(|area| area.rules.iter().map(move |rule| (area, rule)));
-    let found = all.find(|(area, rule)| named(area, rule).ends_with(&format!("::{}", t.name)));
+    let found = all().find(|(area, rule)| named(area, rule).ends_with(&format!("::{}", t.name)));
     let (_, rule) = found.expect("cases are made of rules");
     t.needs(rule.needs);
     match rule.proof {

@@ -85,10 +85,9 @@ fn a_failure_undoes_everything(world: &World) {
         spec["hooks"][kind] = json!([hook(world, on_host, &words)]);
         let pointer = format!("/hooks/{kind}/0");
         let result = create(world, &id, &spec).and_then(|container| match container.start() {
-            // The container is stopped, and its life goes on at its end.
+            // The container is stopped and destroyed.
             Err(error) => {
-                assert_eq!(container.status().unwrap(), coracle::Status::Stopped);
-                container.delete(Delete::Stopped).unwrap();
+                assert_eq!(container.delete(Delete::Stopped).unwrap_err().kind(), ErrorKind::NotFound);
                 Err(error)
             }
             Ok(()) => Ok(container),
@@ -138,10 +137,7 @@ fn a_late_one_is_killed(world: &World) {
         let error = match create(world, &id, &spec) {
             Err(error) => error,
             Ok(container) => match container.start() {
-                Err(error) => {
-                    container.delete(Delete::Force).unwrap();
-                    error
-                }
+                Err(error) => error,
                 Ok(()) => container.delete(Delete::Force).unwrap().remove(0),
             },
         };

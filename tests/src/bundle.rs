@@ -6,6 +6,8 @@ use serde_json::{Map, Value, json};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A bundle. Its files are removed with the case's directory.
@@ -18,6 +20,30 @@ pub struct Bundle {
 }
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
+
+/// Held for reading while a program is written, and for writing while a child is made: between fork and exec a child has copies of all
+/// descriptors, and a program that somebody has open for writing cannot be executed.
+static WRITING: RwLock<()> = RwLock::new(());
+
+/// Starts a child while no program is being written.
+pub fn spawn(command: &mut Command) -> std::io::Result<Child> {
+    let _alone = WRITING.write();
+    command.spawn()
+}
+
+/// Copies a program.
+pub fn copy_program(from: &Path, to: &Path) {
+    let _held = WRITING.read();
+    fs::copy(from, to).expect("a copy");
+    fs::set_permissions(to, fs::Permissions::from_mode(0o755)).expect("own file");
+}
+
+/// Writes a program.
+pub fn write_program(to: &Path, text: &str) {
+    let _held = WRITING.read();
+    fs::write(to, text).expect("own directory");
+    fs::set_permissions(to, fs::Permissions::from_mode(0o755)).expect("own file");
+}
 
 /// The capabilities that engines give by default.
 pub const CAPABILITIES: [&str; 14] = [
@@ -206,7 +232,7 @@ impl Bundle {
         let from = crate::need::busybox().expect("the case asked for it");
         let bin = self.inside("/bin");
         fs::create_dir_all(&bin).expect("own directory");
-        fs::copy(from, bin.join("busybox")).expect("a copy");
+        copy_program(from, &bin.join("busybox"));
         for name in ["sh", "cat", "ls", "id", "sleep", "echo", "true", "false", "stty"] {
             let _ = symlink("busybox", bin.join(name));
         }
@@ -242,6 +268,5 @@ pub fn make_rootfs(root: &Path) {
     fs::write(root.join("etc/passwd"), passwd).expect("own directory");
     fs::write(root.join("etc/group"), "root:x:0:\nsailor:x:1000:\ncrew:x:2000:sailor\n")
         .expect("own directory");
-    fs::copy(crate::harness::payload(), root.join("payload")).expect("a copy of the payload");
-    fs::set_permissions(root.join("payload"), fs::Permissions::from_mode(0o755)).expect("own file");
+    copy_program(crate::harness::payload(), &root.join("payload"));
 }

@@ -337,7 +337,8 @@ impl Call {
         command.stdout(self.output.take().unwrap_or_else(|| file(&self.out_path)));
         command.stderr(self.errors.take().unwrap_or_else(|| file(&self.err_path)));
         let started = Instant::now();
-        let child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", self.program.display()));
+        let child = crate::bundle::spawn(&mut command)
+            .unwrap_or_else(|error| panic!("{}: {error}", self.program.display()));
         let words: Vec<String> = line.iter().map(|word| word.to_string_lossy().into_owned()).collect();
         Running { child, call: self, line: words.join(" "), started }
     }

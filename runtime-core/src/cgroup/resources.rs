@@ -52,6 +52,9 @@ pub struct Write {
     /// Refuse the value if this file of the same directory shows more (memory in use).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_below: Option<String>,
+    /// Refuse it when the file does not show it afterwards: since 5.16 the kernel takes limits of kernel memory and forgets them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_be_ignored: bool,
 }
 
 /// What to do when the file of a [`Write`] is not there.
@@ -166,6 +169,7 @@ impl Conversion<'_> {
             absent: Absent::Error,
             keep_first_word: false,
             not_below: None,
+            may_be_ignored: false,
         });
         // The element was just pushed; `at` is its index.
         #[allow(clippy::indexing_slicing)]

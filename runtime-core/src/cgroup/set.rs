@@ -145,6 +145,7 @@ fn write_one(dir: &Dir, write: &Write) -> Result<()> {
     };
     let missing = match dir.write(&write.file, &value) {
         Err(error) if error.is(Errno::NOENT) => error,
+        Ok(()) if write.may_be_ignored => return is_kept(dir, &write.file, &value),
         result => return result,
     };
     match &write.absent {
@@ -154,6 +155,18 @@ fn write_one(dir: &Dir, write: &Write) -> Result<()> {
         Absent::Error | Absent::SkipWithoutSwap => {
             Err(missing.note("this kernel has no such file, so the limit cannot be had"))
         }
+    }
+}
+
+/// Whether a limit is there after it was written; the kernel may round it down.
+fn is_kept(dir: &Dir, file: &str, value: &str) -> Result<()> {
+    let text = dir.read(file)?;
+    match (text.trim().parse::<u64>(), value.parse::<u64>()) {
+        (Ok(now), Ok(limit)) if now <= limit => Ok(()),
+        _ => Err(CgroupError::check(
+            dir.path().join(file),
+            format!("this kernel takes the limit {value} and has no such limit"),
+        )),
     }
 }
 

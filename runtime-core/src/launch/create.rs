@@ -18,7 +18,7 @@ use super::notify;
 use super::placeholder::Placeholder;
 use super::session::{Session, Setting};
 use crate::cgroup::{Cgroup, CgroupPath, CgroupRecord};
-use crate::container::{Container, Delete};
+use crate::container::Container;
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::id::ContainerId;
 use crate::plan::create::{Choices, ContainerPlan};
@@ -62,7 +62,7 @@ pub(crate) fn create(
             drop(lock);
             match if at_once { container.started() } else { Ok(()) } {
                 Ok(()) => Ok(Created { container, io, notify }),
-                Err(error) => Err(discard(container, error)),
+                Err(error) => Err(container.discard(error)),
             }
         }
         Err(error) => Err(undo(runtime, &record, lock, cgroup, error)),
@@ -362,16 +362,6 @@ fn undo(
         error = error.with_warning(failed.to_string());
     }
     error
-}
-
-/// Removes a container whose program runs, for a hook that failed afterwards.
-fn discard(container: Container, error: Error) -> Error {
-    match container.delete(Delete::Force) {
-        Ok(failed) => failed.iter().fold(error, |error, e| error.with_warning(e.to_string())),
-        // Somebody else deleted it meanwhile.
-        Err(e) if e.kind() == ErrorKind::NotFound => error,
-        Err(e) => error.with_warning(e.to_string()),
-    }
 }
 
 /// An init that the kernel killed for its memory has a known cause, which engines look for by these words.

@@ -95,6 +95,9 @@ fn block_io(block_io: &BlockIo, at: &Place<'_>, report: &mut Report) {
         number(device.minor, "minor", &at, report);
         weight("weight", device.weight, &at, report);
         weight("leafWeight", device.leaf_weight, &at, report);
+        if device.weight.is_none() && device.leaf_weight.is_none() {
+            report.refuse(&at, "weight-empty", "expects weight, leafWeight or both");
+        }
     }
     for (key, list) in [
         ("throttleReadBpsDevice", &block_io.throttle_read_bps_device),

@@ -111,7 +111,7 @@ fn reservation(plan: &mut Conversion<'_>, bytes: i64) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Kernel memory: version 1 only, and there the kernel itself refuses it where it no longer counts it apart.
+/// Kernel memory: version 1 only, and there only where the kernel still limits it apart.
 fn kernel(plan: &mut Conversion<'_>, memory: &Memory) -> Result<(), Refusal> {
     let limits = [
         (memory.kernel, "memory.kmem.limit_in_bytes", "/memory/kernel"),
@@ -124,7 +124,7 @@ fn kernel(plan: &mut Conversion<'_>, memory: &Memory) -> Result<(), Refusal> {
         if target.is_v2() {
             return Err(refuse(pointer, "cgroup version 2 has no limit for kernel memory alone"));
         }
-        plan.push(&target, file, bytes, pointer);
+        plan.push(&target, file, bytes, pointer).may_be_ignored = true;
     }
     Ok(())
 }

@@ -62,6 +62,12 @@ fn resources() {
         ),
         (
             at,
+            json!({"blockIO": {"weightDevice": [{"major": 8, "minor": 0}]}}),
+            "/linux/resources/blockIO/weightDevice/0",
+            "weight-empty",
+        ),
+        (
+            at,
             json!({"blockIO": {"throttleReadIOPSDevice": [{"major": 8, "minor": -1, "rate": 5}]}}),
             "/linux/resources/blockIO/throttleReadIOPSDevice/0/minor",
             "value-out-of-range",
