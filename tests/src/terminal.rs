@@ -11,7 +11,7 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Receives one message with descriptors: its bytes and the descriptors.
 pub fn receive(socket: &impl AsFd) -> (Vec<u8>, Vec<OwnedFd>) {
@@ -116,10 +116,15 @@ impl Reader {
     }
     /// Waits until this text has come.
     pub fn until(&self, text: &str) {
-        crate::runtime::wait_until(
-            &format!("`{text}` on the terminal, which shows `{}`", self.seen()),
-            || self.seen().contains(text),
-        );
+        let end = Instant::now() + Duration::from_secs(20);
+        while !self.seen().contains(text) {
+            assert!(
+                Instant::now() < end,
+                "waited in vain for `{text}` on the terminal, which shows `{}`",
+                self.seen()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
     /// Waits for the end: everything that came.
     pub fn end(mut self) -> Vec<u8> {
