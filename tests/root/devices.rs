@@ -303,7 +303,7 @@ fn cgroup_mount_version_1(t: &T) {
 }
 
 fn cgroup_mount_version_2(t: &T) {
-    t.needs(&[Need::CgroupV2]);
+    t.needs(&[Need::CgroupV2, Need::Root]);
     for (private, users) in [(true, false), (false, false), (true, true), (false, true)] {
         let mut bundle = Bundle::new(t, &[]);
         bundle.mount("cgroup", "cgroup", "/sys/fs/cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]);

@@ -4,7 +4,7 @@ use coracle_tests::*;
 use std::fs;
 use std::time::{Duration, Instant};
 
-cases_alone![sequential, lives, parallel, parallel_execs, runtime_killed, create_killed_everywhere];
+cases_alone![sequential, lives, many, parallel, parallel_execs, runtime_killed, create_killed_everywhere];
 
 fn number(name: &str, default: u32) -> u32 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -50,6 +50,88 @@ fn lives(t: &T) {
         container.gone();
     }
     before.same_as_now(&[]);
+}
+
+/// What is measured for each of many containers, in this order.
+const COMMANDS: [&str; 5] = ["create", "start", "state", "events", "delete"];
+
+/// How much longer each command takes for the last fifth of `MANY` living containers than for the first. At 500 the best of three rounds may
+/// not be above a fifth; a few are too noisy for that, and are there to show that all of them live and go.
+fn many(t: &T) {
+    t.needs(&[Need::Controller("pids")]);
+    t.differs("runc", "measured for ours alone");
+    t.differs("crun", "measured for ours alone");
+    let count = number("MANY", 40);
+    let most = if count >= 500 { 1.2 } else { 3.0 };
+    let before = Picture::take(&[]);
+    let mut best = [f64::INFINITY; COMMANDS.len() + 1];
+    for _ in 0..3 {
+        let round = grown(t, count);
+        best.iter_mut().zip(round).for_each(|(best, now)| *best = best.min(now));
+        if best.iter().all(|ratio| *ratio <= most) {
+            break;
+        }
+    }
+    let names = COMMANDS.iter().chain(&["list, for each container"]);
+    let shown: Vec<String> = names.zip(best).map(|(name, ratio)| format!("{name}: {ratio:.2}")).collect();
+    println!("last fifth of {count} against the first: {}", shown.join(", "));
+    assert!(best.iter().all(|ratio| *ratio <= most), "{shown:?}");
+    before.same_as_now(&[]);
+}
+
+fn median(times: &[Duration]) -> f64 {
+    let mut sorted = times.to_vec();
+    sorted.sort();
+    sorted[sorted.len() / 2].as_secs_f64()
+}
+
+/// One round: the median of the last fifth by that of the first, for each command and for `list`.
+fn grown(t: &T, count: u32) -> [f64; COMMANDS.len() + 1] {
+    let mut bundle = quiet_bundle(t, &["ready"]);
+    let container = Container::new(t, &mut bundle);
+    // They share the bundle, so each has the cgroup of its own name.
+    let mut spec = container.bundle.spec.clone();
+    spec["linux"].as_object_mut().unwrap().remove("cgroupsPath");
+    container.bundle.write_text(&spec.to_string());
+    let null = || fs::File::options().write(true).open("/dev/null").unwrap();
+    let fifth = usize::try_from(count / 5).unwrap();
+    let mut times = [const { Vec::new() }; COMMANDS.len()];
+    let mut list = Vec::new();
+    for (phase, command) in COMMANDS.iter().enumerate() {
+        for index in 0..count {
+            let call = match *command {
+                "create" => container.bare(command).arg("--bundle").arg(&container.bundle.dir),
+                "events" => container.bare(command).arg("--stats"),
+                "delete" => container.bare(command).arg("--force"),
+                other => container.bare(other),
+            };
+            let call = call.id(&format!("{}-{index}", container.id)).no_log();
+            let done = call.output(null()).errors(null()).done().expect(0);
+            times[phase].push(done.time);
+            let made = usize::try_from(index + 1).unwrap();
+            if phase == 0 && made % fifth == 0 {
+                list.push(listed(&container, made));
+            }
+        }
+    }
+    host::reap();
+    container.gone();
+    let ratio = |times: &Vec<Duration>| median(&times[times.len() - fifth..]) / median(&times[..fifth]);
+    let mut all = [0.0; COMMANDS.len() + 1];
+    all.iter_mut().zip(&times).for_each(|(ratio_of, times)| *ratio_of = ratio(times));
+    all[COMMANDS.len()] = list[list.len() - 1] / list[0];
+    all
+}
+
+/// Seconds that `list` takes for each of so many containers.
+fn listed(container: &Container<'_>, count: usize) -> f64 {
+    let one = || {
+        let done = container.bare("list").args(["--format", "json"]).no_log().done().expect(0);
+        assert_eq!(done.json().as_array().unwrap().len(), count);
+        done.time
+    };
+    let times: Vec<Duration> = (0..5).map(|_| one()).collect();
+    median(&times) / f64::from(u32::try_from(count).unwrap())
 }
 
 fn parallel(t: &T) {

@@ -21,6 +21,7 @@ mod hotplug;
 mod idmaps;
 mod leftovers;
 mod lifecycle;
+mod limits;
 mod lsm;
 mod mounts;
 mod namespaces;
@@ -51,6 +52,7 @@ fn main() -> std::process::ExitCode {
         namespaces::CASES,
         netdevices::CASES,
         cgroups::CASES,
+        limits::CASES,
         places::CASES,
         update::CASES,
         systemd::CASES,

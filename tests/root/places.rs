@@ -142,7 +142,7 @@ fn nested<'a>(t: &'a T, bundle: &'a mut Bundle, name: &str) -> (Container<'a>, S
 
 /// A cgroup that was there before stays; what lives on in it without a pid namespace that ends with init does not.
 fn survivors_where_the_cgroup_stays(t: &T) {
-    t.needs(&[Need::CgroupV2]);
+    t.needs(&[Need::CgroupV2, Need::FsDriver, Need::Root]);
     let mut bundle = Bundle::new(t, &["orphan"]);
     bundle.without_namespace("pid");
     let (container, parent) = nested(t, &mut bundle, "kept");
@@ -165,7 +165,7 @@ fn freezer(path: &str) -> (PathBuf, &'static str, &'static str) {
 }
 
 fn below_a_frozen_one(t: &T) {
-    t.needs(&[Need::Controller("freezer")]);
+    t.needs(&[Need::Controller("freezer"), Need::FsDriver]);
     if !t.ours() {
         t.skip("others wait for ever");
     }
@@ -186,7 +186,7 @@ fn below_a_frozen_one(t: &T) {
 }
 
 fn into_a_frozen_one(t: &T) {
-    t.needs(&[Need::Controller("freezer")]);
+    t.needs(&[Need::Controller("freezer"), Need::FsDriver]);
     if !t.ours() {
         t.skip("others wait for ever");
     }
@@ -206,7 +206,7 @@ fn into_a_frozen_one(t: &T) {
 }
 
 fn below_a_threaded_one(t: &T) {
-    t.needs(&[Need::CgroupV2, Need::Controller("pids"), Need::Controller("memory")]);
+    t.needs(&[Need::CgroupV2, Need::Controller("pids"), Need::Controller("memory"), Need::FsDriver]);
     if !t.ours() {
         t.skip("others differ");
     }
@@ -235,7 +235,7 @@ fn owners(container: &Container<'_>) -> Vec<u32> {
 }
 
 fn owner(t: &T) {
-    t.needs(&[Need::CgroupV2, Need::UserNamespaces, Need::Controller("pids")]);
+    t.needs(&[Need::Root, Need::CgroupV2, Need::UserNamespaces, Need::Controller("pids")]);
     t.differs("crun", "gives it to the root of the user namespace");
     let mut bundle = Bundle::new(t, &["ready"]);
     bundle.user_namespace(200_000);
@@ -249,7 +249,7 @@ fn owner(t: &T) {
 }
 
 fn no_owner(t: &T) {
-    t.needs(&[Need::CgroupV2, Need::UserNamespaces, Need::Controller("pids")]);
+    t.needs(&[Need::Root, Need::CgroupV2, Need::UserNamespaces, Need::Controller("pids")]);
     let mut bundle = Bundle::new(t, &["ready"]);
     bundle.user_namespace(200_000);
     bundle.add("/linux/namespaces", json!({"type": "cgroup"}));

@@ -1,13 +1,20 @@
-//! The same containers with systemd as the one who makes their cgroups. In a machine with systemd; elsewhere that it is refused.
+//! systemd as the one who makes the cgroups: that of the machine, or, where the suite runs as an ordinary user in a session of its own, that
+//! of the user. What is the same whoever makes them is in `cgroups`, `update`, `events` and `places`, which run with both.
+use coracle_tests::cgroup::{Driver, systemctl};
 use coracle_tests::*;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{fs, thread, time::Duration};
+use std::{fs, thread, time::Duration, time::Instant};
+
+const SYSTEM_BUS: &str = "/run/dbus/system_bus_socket";
 
 cases![
     unit,
     places_and_names,
+    silent,
     limits_stay,
+    limits_bite,
+    unit_properties,
     devices_stay,
     ends_by_itself,
     out_of_memory,
@@ -25,13 +32,21 @@ fn container<'a>(t: &'a T, bundle: &'a mut Bundle, path: &str) -> Container<'a> 
     Container::as_written(t, bundle, id, parent)
 }
 
-fn create(container: &Container<'_>) {
-    container.create_with(container.create_call().global(&["--systemd-cgroup"]));
+/// The flag, unless every call of this run has it.
+fn flag() -> &'static [&'static str] {
+    match cgroup::driver() {
+        Driver::Fs => &["--systemd-cgroup"],
+        Driver::Systemd => &[],
+    }
 }
 
-fn systemctl(words: &[&str]) -> String {
-    let done = Command::new("systemctl").args(words).output().expect("systemctl");
-    String::from_utf8_lossy(&done.stdout).trim().to_owned()
+fn create(container: &Container<'_>) {
+    container.create_with(container.create_call().global(flag()));
+}
+
+/// A slice that is there: of the machine, or of the user.
+fn slice() -> &'static str {
+    if rustix::process::geteuid().is_root() { "system.slice" } else { "app.slice" }
 }
 
 /// The value of a property of a unit.
@@ -46,18 +61,24 @@ fn directory(container: &Container<'_>) -> PathBuf {
     Path::new("/sys/fs/cgroup").join(path)
 }
 
+/// What the manager has: everything, or the user's part.
+fn top() -> PathBuf {
+    PathBuf::from(format!("/sys/fs/cgroup{}", cgroup::delegated().expect("a manager")))
+}
+
 fn read(dir: &Path, file: &str) -> String {
     fs::read_to_string(dir.join(file)).unwrap().trim().to_owned()
 }
 
 fn unit(t: &T) {
-    t.needs(&[Need::Systemd]);
+    t.needs(&[Need::Systemd, Need::SystemdDriver]);
     let mut bundle = Bundle::new(t, &["ready"]);
     let container = container(t, &mut bundle, "");
     create(&container);
     let unit = format!("{}-{}.scope", if t.ours() { "coracle" } else { "runc" }, container.id);
     let dir = directory(&container);
-    assert_eq!(dir, Path::new("/sys/fs/cgroup/system.slice").join(&unit));
+    let default = if rustix::process::geteuid().is_root() { "system.slice" } else { "user.slice" };
+    assert_eq!(dir, top().join(default).join(&unit));
     assert_eq!((show(&unit, "ActiveState").as_str(), show(&unit, "Delegate").as_str()), ("active", "yes"));
     container.start().until("ready");
     assert_eq!(container.status(), "running");
@@ -71,33 +92,42 @@ fn unit(t: &T) {
 }
 
 fn places_and_names(t: &T) {
-    t.needs(&[Need::Systemd]);
+    t.needs(&[Need::Systemd, Need::SystemdDriver]);
     let mut bundle = Bundle::new(t, &["ready"]);
     let container = container(t, &mut bundle, "coracletest-pods-a.slice:engine:ID");
     create(&container);
     let dir = directory(&container);
     let expected = format!(
-        "/sys/fs/cgroup/coracletest.slice/coracletest-pods.slice/coracletest-pods-a.slice/engine-{}.scope",
+        "coracletest.slice/coracletest-pods.slice/coracletest-pods-a.slice/engine-{}.scope",
         container.id
     );
-    assert_eq!(dir, Path::new(&expected));
+    assert_eq!(dir, top().join(expected));
     container.call("delete").arg("--force").ok();
     systemctl(&["stop", "coracletest.slice"]);
 }
 
 fn limits_stay(t: &T) {
-    t.needs(&[Need::Systemd]);
+    t.needs(&[Need::Systemd, Need::SystemdDriver]);
     let mut bundle = Bundle::new(t, &["ready"]);
     bundle.set(
         "/linux/resources",
         json!({
             "memory": {"limit": 64 << 20, "swap": 64 << 20, "reservation": 16 << 20},
-            "cpu": {"shares": 512, "quota": 30_000, "period": 60_000, "cpus": "0", "mems": "0"},
+            "cpu": {"shares": 512, "quota": 30_000, "period": 60_000},
             "pids": {"limit": 44},
             "unified": {"memory.high": "60000000", "memory.oom.group": "1"}
         }),
     );
-    let container = container(t, &mut bundle, "system.slice:test:ID");
+    // A user's manager is given neither as a rule.
+    if cgroup::has("cpuset") {
+        bundle.set("/linux/resources/cpu/cpus", json!("0")).set("/linux/resources/cpu/mems", json!("0"));
+    }
+    if let Some((major, minor)) = need::disk().filter(|_| cgroup::has("io")) {
+        let rate = |rate: u64| json!([{"major": major, "minor": minor, "rate": rate}]);
+        let all = json!({"throttleReadBpsDevice": rate(1 << 20), "throttleWriteIOPSDevice": rate(77)});
+        bundle.set("/linux/resources/blockIO", all);
+    }
+    let container = container(t, &mut bundle, &format!("{}:test:ID", slice()));
     create(&container);
     container.start();
     let dir = directory(&container);
@@ -112,6 +142,7 @@ fn limits_stay(t: &T) {
         "cpuset.cpus",
         "cpuset.mems",
         "pids.max",
+        "io.max",
     ];
     let all = || files.map(|file| if dir.join(file).exists() { read(&dir, file) } else { "-".to_owned() });
     let before = all();
@@ -130,14 +161,142 @@ fn limits_stay(t: &T) {
     container.end();
 }
 
+/// The unit says what the files say, from the beginning and after an update.
+fn unit_properties(t: &T) {
+    t.needs(&[Need::Systemd, Need::SystemdDriver]);
+    let mut bundle = Bundle::new(t, &["ready"]);
+    bundle.set(
+        "/linux/resources",
+        json!({
+            "memory": {"limit": 64 << 20, "swap": 80 << 20, "reservation": 16 << 20},
+            "cpu": {"shares": 1024, "quota": 30_000, "period": 60_000},
+            "pids": {"limit": 44},
+            "unified": {"memory.high": "61440000", "memory.min": "4096"}
+        }),
+    );
+    let rated;
+    let mut expected = vec![
+        ("MemoryMax", "67108864"),
+        ("MemoryLow", "16777216"),
+        ("MemoryMin", "4096"),
+        ("MemoryHigh", "61440000"),
+        ("MemorySwapMax", "16777216"),
+        ("CPUWeight", "100"),
+        ("CPUQuotaPerSecUSec", "500ms"),
+        ("CPUQuotaPeriodUSec", "60ms"),
+        ("TasksMax", "44"),
+    ];
+    if cgroup::has("cpuset") {
+        bundle.set("/linux/resources/cpu/cpus", json!("0")).set("/linux/resources/cpu/mems", json!("0"));
+        expected.extend([("AllowedCPUs", "0"), ("AllowedMemoryNodes", "0")]);
+    }
+    if let Some((major, minor)) = need::disk().filter(|_| cgroup::has("io")) {
+        let rate = |rate: u64| json!([{"major": major, "minor": minor, "rate": rate}]);
+        let all = json!({
+            "throttleReadBpsDevice": rate(1 << 20), "throttleWriteBpsDevice": rate(2 << 20),
+            "throttleReadIOPSDevice": rate(66), "throttleWriteIOPSDevice": rate(77)
+        });
+        bundle.set("/linux/resources/blockIO", all);
+        let names = ["IOReadBandwidthMax", "IOWriteBandwidthMax", "IOReadIOPSMax", "IOWriteIOPSMax"];
+        let rates = ["1048576", "2097152", "66", "77"];
+        rated = rates.map(|rate| format!("/dev/block/{major}:{minor} {rate}"));
+        expected.extend(names.into_iter().zip(rated.iter().map(String::as_str)));
+    }
+    let container = container(t, &mut bundle, &format!("{}:test:ID", slice()));
+    create(&container);
+    let unit = format!("test-{}.scope", container.id);
+    for (property, value) in &expected {
+        assert_eq!(show(&unit, property), *value, "{property}");
+    }
+    container.start().until("ready");
+    let dir = directory(&container);
+    container
+        .call("update")
+        .args(["--memory", "48m", "--memory-swap", "48m", "--memory-reservation", "8m", "--pids-limit", "33"])
+        .args(["--cpu-quota", "15000", "--cpu-share", "2"])
+        .ok();
+    for (property, value) in [
+        ("MemoryMax", "50331648"),
+        ("MemorySwapMax", "0"),
+        ("MemoryLow", "8388608"),
+        ("TasksMax", "33"),
+        ("CPUQuotaPerSecUSec", "250ms"),
+        ("CPUWeight", "1"),
+    ] {
+        assert_eq!(show(&unit, property), value, "{property} after an update");
+    }
+    assert_eq!(
+        (read(&dir, "memory.max").as_str(), read(&dir, "cpu.max").as_str()),
+        ("50331648", "15000 60000")
+    );
+    container.end();
+}
+
+/// The limits are in force, whoever's manager it is.
+fn limits_bite(t: &T) {
+    t.needs(&[Need::Systemd, Need::SystemdDriver, Need::Controller("pids"), Need::Controller("memory")]);
+    let mut bundle = Bundle::new(t, &["ready"]);
+    bundle.set(
+        "/linux/resources",
+        json!({"memory": {"limit": 32 << 20, "swap": 32 << 20}, "pids": {"limit": 8}}),
+    );
+    let container = container(t, &mut bundle, &format!("{}:test:ID", slice()));
+    create(&container);
+    container.start().until("ready");
+    let inside = directory(&container);
+    assert!(inside.starts_with(top()), "{}", inside.display());
+    let seen = container.exec(&["/payload", "fork-bomb", "50"]).expect(0).json();
+    assert!(seen["forks"].as_i64().unwrap() < 8, "{seen}");
+    assert_eq!(seen["errno"], 11);
+    container.exec(&["/payload", "eat-memory", "200"]).expect(137);
+    container.call("update").args(["--pids-limit", "30", "--memory", "128m", "--memory-swap", "128m"]).ok();
+    assert!(container.exec(&["/payload", "fork-bomb", "20"]).expect(0).json()["forks"] == 20);
+    container.exec(&["/payload", "eat-memory", "64"]).expect(0);
+    container.end();
+}
+
+/// A bus that takes connections, and where nobody ever says anything: an error after the deadline, and nothing is left.
+fn silent(t: &T) {
+    t.needs(&[Need::CgroupV2]);
+    if !t.ours() {
+        t.skip("others wait for ever");
+    }
+    let path = if rustix::process::geteuid().is_root() {
+        t.needs(&[Need::OwnMachine]);
+        if Path::new(SYSTEM_BUS).exists() {
+            t.skip("needs a machine without a bus");
+        }
+        fs::create_dir_all(Path::new(SYSTEM_BUS).parent().unwrap()).unwrap();
+        PathBuf::from(SYSTEM_BUS)
+    } else {
+        t.dir().join("bus")
+    };
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let mut bundle = Bundle::new(t, &["ready"]);
+    let container = container(t, &mut bundle, "coracletest.slice:test:ID");
+    let begun = Instant::now();
+    let call = container.create_call().global(flag());
+    let error = call.env("DBUS_SESSION_BUS_ADDRESS", format!("unix:path={}", path.display())).error();
+    let took = begun.elapsed();
+    assert!(error["msg"].as_str().unwrap().contains("did not answer in time"), "{error}");
+    assert!(took > Duration::from_secs(25) && took < Duration::from_secs(50), "{took:?}");
+    container.gone();
+    let words =
+        fs::read_dir("/proc").unwrap().filter_map(|one| fs::read(one.unwrap().path().join("cmdline")).ok());
+    let alive: Vec<String> = words.map(|words| String::from_utf8_lossy(&words).into_owned()).collect();
+    assert!(!alive.iter().any(|words| words.contains(&container.id)), "no process of the call is left");
+    drop(listener);
+    fs::remove_file(&path).unwrap();
+}
+
 fn devices_stay(t: &T) {
-    t.needs(&[Need::Systemd]);
+    t.needs(&[Need::Systemd, Need::SystemdDriver, Need::Controller("devices")]);
     let mut bundle = Bundle::new(t, &["ready"]);
     bundle.set(
         "/linux/resources/devices",
         json!([{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw"}]),
     );
-    let container = container(t, &mut bundle, "system.slice:test:ID");
+    let container = container(t, &mut bundle, &format!("{}:test:ID", slice()));
     create(&container);
     container.start().until("ready");
     let tries = || {
@@ -157,10 +316,10 @@ fn devices_stay(t: &T) {
 }
 
 fn ends_by_itself(t: &T) {
-    t.needs(&[Need::Systemd]);
+    t.needs(&[Need::Systemd, Need::SystemdDriver]);
     let mut bundle = Bundle::new(t, &["exit", "5"]);
-    let container = container(t, &mut bundle, "system.slice:test:ID");
-    container.run_call().global(&["--systemd-cgroup"]).done().expect(5);
+    let container = container(t, &mut bundle, &format!("{}:test:ID", slice()));
+    container.run_call().global(flag()).done().expect(5);
     assert_eq!(show(&format!("test-{}.scope", container.id), "LoadState"), "not-found");
     // The scope is gone as soon as nobody is in it: that is no error for whoever deletes the container later.
     create(&container);
@@ -174,24 +333,27 @@ fn ends_by_itself(t: &T) {
 }
 
 fn out_of_memory(t: &T) {
-    t.needs(&[Need::Systemd]);
+    t.needs(&[Need::Systemd, Need::SystemdDriver]);
     let mut bundle = Bundle::new(t, &["eat-memory", "200"]);
     bundle.set("/linux/resources/memory", json!({"limit": 32 << 20, "swap": 32 << 20}));
-    let container = container(t, &mut bundle, "system.slice:test:ID");
-    container.run_call().global(&["--systemd-cgroup"]).done().expect(137);
+    let container = container(t, &mut bundle, &format!("{}:test:ID", slice()));
+    container.run_call().global(flag()).done().expect(137);
     assert_eq!(show(&format!("test-{}.scope", container.id), "LoadState"), "not-found", "not even failed");
 }
 
 fn exists_already(t: &T) {
-    t.needs(&[Need::Systemd]);
+    t.needs(&[Need::Systemd, Need::SystemdDriver]);
     let mut bundle = Bundle::new(t, &["ready"]);
-    let container = container(t, &mut bundle, "system.slice:test:ID");
+    let container = container(t, &mut bundle, &format!("{}:test:ID", slice()));
     let unit = format!("test-{}.scope", container.id);
     let name = format!("--unit={unit}");
-    let mut other =
-        Command::new("systemd-run").args(["--scope", "--quiet", &name, "sleep", "60"]).spawn().unwrap();
+    let mut other = Command::new("systemd-run");
+    if !rustix::process::geteuid().is_root() {
+        other.arg("--user");
+    }
+    let mut other = other.args(["--scope", "--quiet", &name, "sleep", "60"]).spawn().unwrap();
     runtime::wait_until("the other's scope", || show(&unit, "ActiveState") == "active");
-    let error = container.create_call().global(&["--systemd-cgroup"]).error();
+    let error = container.create_call().global(flag()).error();
     assert!(error["msg"].as_str().unwrap().contains(&unit), "{error}");
     assert_eq!(show(&unit, "ActiveState"), "active", "it is not ours to stop");
     other.kill().unwrap();
@@ -201,18 +363,18 @@ fn exists_already(t: &T) {
 }
 
 fn properties(t: &T) {
-    t.needs(&[Need::Systemd]);
+    t.needs(&[Need::Systemd, Need::SystemdDriver]);
     let mut bundle = Bundle::new(t, &["ready"]);
     bundle.set("/annotations", json!({"org.systemd.property.TimeoutStopSec": "uint64 7"}));
-    let good = container(t, &mut bundle, "system.slice:test:ID");
+    let good = container(t, &mut bundle, &format!("{}:test:ID", slice()));
     create(&good);
     assert_eq!(show(&format!("test-{}.scope", good.id), "TimeoutStopUSec"), "7s");
     good.call("delete").arg("--force").ok();
     if t.ours() {
         let mut bundle = Bundle::new(t, &["ready"]);
         bundle.set("/annotations", json!({"org.systemd.property.NoSuchThing": "true"}));
-        let container = container(t, &mut bundle, "system.slice:test:ID");
-        let error = container.create_call().global(&["--systemd-cgroup"]).error();
+        let container = container(t, &mut bundle, &format!("{}:test:ID", slice()));
+        let error = container.create_call().global(flag()).error();
         assert!(error["msg"].as_str().unwrap().contains("NoSuchThing"), "{error}");
     }
 }
@@ -223,6 +385,6 @@ fn refused(t: &T) {
     }
     let mut bundle = Bundle::new(t, &["ready"]);
     let container = container(t, &mut bundle, "/not/a/unit");
-    let error = container.create_call().global(&["--systemd-cgroup"]).error();
+    let error = container.create_call().global(flag()).error();
     assert_eq!(error["pointer"], "/linux/cgroupsPath", "{error}");
 }

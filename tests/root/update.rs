@@ -8,6 +8,8 @@ cases![
     memory_up_and_down,
     document,
     swap_is_a_sum,
+    memory_in_use,
+    unified,
     bites,
     all_or_nothing,
     devices,
@@ -118,6 +120,49 @@ fn swap_is_a_sum(t: &T) {
     container.end();
 }
 
+/// A limit below what is in use is refused where that was asked for, and leaves the one before.
+fn memory_in_use(t: &T) {
+    t.differs("runc", "looks at it on version 2 alone");
+    t.differs("crun", "looks at it on version 2 alone");
+    t.needs(&[Need::Controller("memory")]);
+    let mut bundle = Bundle::new(t, &["ready"]);
+    bundle.set("/linux/resources/memory", json!({"limit": 64 << 20}));
+    let container = Container::new(t, &mut bundle);
+    container.ready();
+    let path = t.dir().join("resources.json");
+    let update = |limit: u64| {
+        let change = json!({"memory": {"limit": limit, "checkBeforeUpdate": true}});
+        fs::write(&path, change.to_string()).unwrap();
+        container.call("update").arg("-r").arg(&path)
+    };
+    let error = update(4096).error();
+    assert_eq!(error["pointer"], "/memory/limit", "{error}");
+    assert!(error["msg"].as_str().unwrap().contains("bytes are in use"), "{error}");
+    let limit = || container.cgroup_file("memory", file("memory.limit_in_bytes", "memory.max"));
+    assert_eq!(limit(), (64 << 20).to_string());
+    update(32 << 20).ok();
+    assert_eq!(limit(), (32 << 20).to_string());
+    container.end();
+}
+
+fn unified(t: &T) {
+    t.needs(&[Need::CgroupV2, Need::Controller("memory"), Need::Controller("pids")]);
+    t.differs("runc", "runc 1.1 does not merge it");
+    let mut bundle = Bundle::new(t, &["ready"]);
+    bundle.set("/linux/resources/unified", json!({"memory.high": "40960000", "memory.low": "4096"}));
+    let container = Container::new(t, &mut bundle);
+    container.ready();
+    let path = t.dir().join("resources.json");
+    fs::write(&path, r#"{"unified": {"memory.high": "81920000", "pids.max": "55"}}"#).unwrap();
+    container.call("update").arg("-r").arg(&path).ok();
+    let read = |name: &str| container.cgroup_file("memory", name);
+    assert_eq!(
+        ["memory.high", "memory.low", "pids.max"].map(read),
+        ["81920000".to_owned(), "4096".to_owned(), "55".to_owned()]
+    );
+    container.end();
+}
+
 fn bites(t: &T) {
     t.differs("crun", "sizes have no unit");
     t.needs(&[Need::Controller("pids"), Need::Controller("memory")]);
@@ -220,6 +265,8 @@ fn refused(t: &T) {
     let mut bundle = Bundle::new(t, &["ready"]);
     let container = Container::new(t, &mut bundle);
     container.ready();
+    // Where systemd makes the cgroup, it has a default of its own.
+    let before = container.cgroup_file("pids", "pids.max");
     if t.ours() {
         let path = t.dir().join("resources.json");
         let error = |document: &str| {
@@ -232,7 +279,7 @@ fn refused(t: &T) {
         let error = container.call("update").args(["--memory", "5m", "-r"]).arg(&path).error();
         assert!(error["msg"].as_str().unwrap().contains("exclude"), "{error}");
     }
-    assert_eq!(container.cgroup_file("pids", "pids.max"), "max");
+    assert_eq!(container.cgroup_file("pids", "pids.max"), before);
     container.end();
 }
 

@@ -26,9 +26,61 @@ pub struct Hierarchy {
     pub controllers: Vec<String>,
 }
 
+/// Who makes the containers' cgroups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Driver {
+    /// The runtime itself.
+    Fs,
+    /// systemd: that of the machine, or of the user whose suite this is.
+    Systemd,
+}
+
+/// Who makes them in this run: `CGROUP_DRIVER`, `fs` if it is not set.
+///
+/// # Panics
+/// When it is another word.
+pub fn driver() -> Driver {
+    match std::env::var("CGROUP_DRIVER").as_deref() {
+        Err(_) | Ok("fs") => Driver::Fs,
+        Ok("systemd") => Driver::Systemd,
+        Ok(other) => panic!("CGROUP_DRIVER={other}: fs or systemd"),
+    }
+}
+
+/// Below which cgroup this process may make others: the hierarchy's root, or what a manager of the user's was given. `None`
+/// for an ordinary user without one.
+pub fn delegated() -> Option<String> {
+    let user = rustix::process::geteuid();
+    if user.is_root() {
+        return Some(String::new());
+    }
+    let text = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let own = text.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let manager = format!("/user@{}.service", user.as_raw());
+    let end = own.find(&format!("{manager}/"))? + manager.len();
+    own.get(..end).map(str::to_owned)
+}
+
+/// The slice of this run, where systemd makes the cgroups.
+pub fn slice() -> String {
+    format!("coracletest_{}.slice", std::process::id())
+}
+
 /// The prefix of every cgroup of this run.
 pub fn parent() -> String {
-    format!("/coracle-test-{}", std::process::id())
+    let top = delegated().unwrap_or_default();
+    match driver() {
+        Driver::Fs => format!("{top}/coracle-test-{}", std::process::id()),
+        Driver::Systemd => format!("{top}/{}", slice()),
+    }
+}
+
+/// What a configuration says for a cgroup of this run, and where that is.
+pub fn place(name: &str) -> (String, String) {
+    match driver() {
+        Driver::Fs => (format!("{}/{name}", parent()), format!("{}/{name}", parent())),
+        Driver::Systemd => (format!("{}:test:{name}", slice()), format!("{}/test-{name}.scope", parent())),
+    }
 }
 
 /// How the machine's cgroups are mounted.
@@ -79,10 +131,14 @@ pub fn has(controller: &str) -> bool {
         Mode::Version1 => {
             hierarchies().iter().any(|one| one.controllers.iter().any(|name| name == controller))
         }
-        // The devices controller of version 2 is a program, and the freezer a file: both are always there.
-        Mode::Version2 if ["devices", "freezer"].contains(&controller) => true,
-        Mode::Version2 => fs::read_to_string("/sys/fs/cgroup/cgroup.controllers")
-            .is_ok_and(|text| text.split_whitespace().any(|name| name == controller)),
+        // The freezer of version 2 is a file, and the devices controller a program, which only root can load.
+        Mode::Version2 if controller == "freezer" => true,
+        Mode::Version2 if controller == "devices" => rustix::process::geteuid().is_root(),
+        Mode::Version2 => {
+            let top = delegated().unwrap_or_default();
+            fs::read_to_string(format!("/sys/fs/cgroup{top}/cgroup.controllers"))
+                .is_ok_and(|text| text.split_whitespace().any(|name| name == controller))
+        }
         Mode::Absent => false,
     }
 }
@@ -120,7 +176,8 @@ pub fn own_directories() -> BTreeSet<String> {
 pub fn named(id: &str) -> Vec<String> {
     let mut found = BTreeSet::new();
     for one in hierarchies() {
-        search(&one.mount, id, 3, &mut found);
+        // A user's are three levels further down.
+        search(&one.mount, id, 5, &mut found);
     }
     found.into_iter().collect()
 }
@@ -164,6 +221,26 @@ pub fn processes(dir: &Path) -> Vec<i32> {
     let texts = dirs.iter().filter_map(|dir| fs::read_to_string(Path::new(dir).join("cgroup.procs")).ok());
     let text: String = texts.collect();
     text.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+/// Ends the slice of this run, which systemd keeps.
+pub fn remove_slice() {
+    if driver() == Driver::Systemd {
+        let _ = systemctl(&["stop", &slice()]);
+    }
+}
+
+/// Asks the systemd of this run: what it prints.
+///
+/// # Panics
+/// When there is no such program.
+pub fn systemctl(words: &[&str]) -> String {
+    let mut command = std::process::Command::new("systemctl");
+    if !rustix::process::geteuid().is_root() {
+        command.arg("--user");
+    }
+    let done = command.args(words).output().expect("systemctl");
+    String::from_utf8_lossy(&done.stdout).trim().to_owned()
 }
 
 /// Kills the processes below a path of this run and removes its directories, in every hierarchy.

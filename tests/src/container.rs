@@ -37,9 +37,9 @@ impl<'a> Container<'a> {
     pub fn new(t: &'a T, bundle: &'a mut Bundle) -> Self {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let id = format!("ct-{}-{number}", std::process::id());
-        let cgroup = format!("{}/{id}", cgroup::parent());
-        if rustix::process::geteuid().is_root() && bundle.spec.get("linux").is_some_and(Value::is_object) {
-            bundle.set("/linux/cgroupsPath", json!(cgroup));
+        let (wish, cgroup) = cgroup::place(&id);
+        if cgroup::delegated().is_some() && bundle.spec.get("linux").is_some_and(Value::is_object) {
+            bundle.set("/linux/cgroupsPath", json!(wish));
         }
         bundle.write();
         Self::as_written(t, bundle, id, cgroup)
@@ -298,7 +298,7 @@ impl Drop for Container<'_> {
         if !failed && !left.is_empty() && !excused {
             self.t.fault(format!("left behind after delete: {left:?}"));
         }
-        if rustix::process::geteuid().is_root() {
+        if cgroup::delegated().is_some() {
             cgroup::remove(&self.cgroup);
         }
     }

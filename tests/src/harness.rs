@@ -239,8 +239,9 @@ pub fn main_with(groups: &[&[Case]], others: &[Runtime]) -> ExitCode {
         }
     }
     run_all(&alone, &runtime, 1, &tally);
-    if rustix::process::geteuid().is_root() {
+    if crate::cgroup::delegated().is_some() {
         crate::cgroup::remove(&crate::cgroup::parent());
+        crate::cgroup::remove_slice();
     }
     dirs::remove_run_dir();
     tally.close(&runtime, options.expected_skips)

@@ -16,6 +16,14 @@ pub enum Need {
     CgroupV1(&'static str),
     /// One hierarchy of version 2.
     CgroupV2,
+    /// The runtime itself makes the cgroups: the case has one made, or looks at one, that is nobody's unit.
+    FsDriver,
+    /// systemd makes them.
+    SystemdDriver,
+    /// The machine is the suite's own and ends with it (`OWN_MACHINE`): it may be reconfigured.
+    OwnMachine,
+    /// An empty disk that nobody else uses: [`disk`].
+    Disk,
     /// systemd is the machine's first program, and version 2 its only hierarchy.
     Systemd,
     /// This process has the capability (by its bit), which containers are to get.
@@ -49,6 +57,14 @@ impl Need {
                 cgroup::mode() == cgroup::Mode::Version1 && cgroup::has(name),
                 format!("needs the cgroup v1 hierarchy {name}"),
             ),
+            Self::FsDriver => {
+                (cgroup::driver() == cgroup::Driver::Fs, "needs cgroups that the runtime makes".to_owned())
+            }
+            Self::SystemdDriver => {
+                (cgroup::driver() == cgroup::Driver::Systemd, "needs cgroups that systemd makes".to_owned())
+            }
+            Self::OwnMachine => (own_machine(), "needs a machine of its own".to_owned()),
+            Self::Disk => (disk().is_some(), "needs a disk of its own".to_owned()),
             Self::Systemd => (
                 cgroup::mode() == cgroup::Mode::Version2 && Path::new("/run/systemd/system").exists(),
                 "needs systemd".to_owned(),
@@ -69,6 +85,17 @@ impl Need {
         };
         (!met).then_some(reason)
     }
+}
+
+fn own_machine() -> bool {
+    std::env::var_os("OWN_MACHINE").is_some() && rustix::process::geteuid().is_root()
+}
+
+/// The numbers of the empty disk of a machine of its own.
+pub fn disk() -> Option<(u32, u32)> {
+    let text = fs::read_to_string("/sys/block/vdb/dev").ok().filter(|_| own_machine())?;
+    let (major, minor) = text.trim().split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 fn own_capability(bit: u32) -> bool {

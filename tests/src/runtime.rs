@@ -1,6 +1,7 @@
 //! The program under test, and one call of it with everything that an engine looks at: exit code, both outputs, the
 //! log file. Outputs go to files, never to pipes: a container keeps them open after the runtime has ended.
 
+use crate::cgroup;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::Value;
@@ -213,15 +214,24 @@ impl Call {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let file = |name: &str| dir.join(format!("call-{number}.{name}"));
         let words = if command.is_empty() { vec![] } else { vec![command.into()] };
+        let mut globals = vec!["--root".into(), root.into()];
+        let mut env =
+            vec![("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into())];
+        if cgroup::driver() == cgroup::Driver::Systemd {
+            globals.push("--systemd-cgroup".into());
+            // Where a user's own systemd is found.
+            let names = ["XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"];
+            env.extend(names.iter().filter_map(|name| Some(((*name).into(), std::env::var_os(name)?))));
+        }
         Self {
             program: runtime.path.clone(),
             dir: dir.to_owned(),
             before: Vec::new(),
-            globals: vec!["--root".into(), root.into()],
+            globals,
             words,
             id: None,
             tail: Vec::new(),
-            env: vec![("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into())],
+            env,
             input: None,
             output: None,
             errors: None,

@@ -8,7 +8,19 @@ use std::path::{Path, PathBuf};
 const VM_TIME: &str = "1000";
 
 /// Smaller numbers for cases that repeat or move much: the emulator is some twenty times slower.
-const VM_NUMBERS: [&str; 5] = ["TMPDIR=/var/tmp", "STREAM_MIB=4", "SEQUENTIAL=10", "LIVES=2", "PARALLEL=16"];
+const VM_NUMBERS: [&str; 7] = [
+    "OWN_MACHINE=1",
+    "TMPDIR=/var/tmp",
+    "STREAM_MIB=4",
+    "SEQUENTIAL=10",
+    "LIVES=2",
+    "PARALLEL=16",
+    "MANY=20",
+];
+
+/// What differs with who makes the cgroups.
+const VM_SYSTEMD: [&str; 7] =
+    ["cgroups::", "limits::", "update::", "events::", "places::", "systemd::", "devices::cgroup"];
 
 /// What the machine is built with.
 const VM_TOOLS: [(&str, &str); 8] = [
@@ -35,7 +47,8 @@ pub fn vm(args: &[String]) -> Outcome {
     in_machine("vm", &dir, &[], args)
 }
 
-/// `vm-systemd`: the same in a machine whose first process is systemd; without arguments the cases that need it.
+/// `vm-systemd`: the same in a machine whose first process is systemd, which makes the cgroups; then again as an ordinary user, with the
+/// systemd of that user, and with cgroups that the runtime makes in what that user was given. Without arguments the cases that differ with it.
 ///
 /// # Errors
 /// As [`vm`].
@@ -44,8 +57,8 @@ pub fn vm_systemd(args: &[String]) -> Outcome {
     if args.iter().any(|word| word == "--") {
         return run::run(run::program(dir.join("run"), ["--systemd"]).args(args));
     }
-    let cases = if args.is_empty() { &["systemd::".to_owned()] } else { args };
-    in_machine("vm-systemd", &dir, &["--systemd"], cases)
+    let all = VM_SYSTEMD.map(str::to_owned);
+    in_machine("vm-systemd", &dir, &["--systemd"], if args.is_empty() { &all } else { args })
 }
 
 /// Builds the machine; where its scripts are.
@@ -71,7 +84,14 @@ fn in_machine(name: &str, dir: &Path, flavour: &[&str], cases: &[String]) -> Out
         }
         let mut command = run::program(dir.join("run"), flavour);
         command.args(["--timeout", VM_TIME, "--share"]);
-        command.arg(scratch.path()).args(["--", "env"]).args(VM_NUMBERS);
+        command.arg(scratch.path()).arg("--");
+        if !flavour.is_empty() {
+            let drivers = scratch.path().join("drivers");
+            std::fs::copy(dir.join("drivers"), &drivers)
+                .map_err(|e| format!("copy {}: {e}", drivers.display()))?;
+            command.arg(drivers);
+        }
+        command.arg("env").args(VM_NUMBERS);
         for (name, file) in [("RUNTIME", "coracle"), ("PAYLOAD", "payload")] {
             command.arg(format!("{name}={}", scratch.path().join(file).display()));
         }

@@ -51,6 +51,18 @@ pub fn check() -> Outcome {
             findings.extend(source(path, &text));
         }
     }
+    let cases: Vec<(&str, String)> = tracked
+        .lines()
+        .filter(|path| path.starts_with("tests/") && !path.starts_with("tests/src/") && path.ends_with(".rs"))
+        .filter_map(|path| Some((stem(path), fs::read_to_string(run::root().join(path)).ok()?)))
+        .collect();
+    for path in tracked.lines().filter(|path| path.starts_with("docs/") && path.ends_with(".md")) {
+        let text = fs::read_to_string(run::root().join(path)).unwrap_or_default();
+        findings.extend(
+            missing_cases(&text, &cases)
+                .map(|(line, name)| format!("{path}:{line}: there is no test {name}")),
+        );
+    }
     for (path, reason) in LONG {
         if fs::read_to_string(run::root().join(path)).is_ok_and(|text| length(&text) <= most(path)) {
             findings.push(format!("{path}: not that long: remove its exception ({reason})"));
@@ -62,6 +74,31 @@ pub fn check() -> Outcome {
     } else {
         Err(format!("{} violations of the rules of style", findings.len()))
     }
+}
+
+/// The name of a file without its directory and ending.
+fn stem(path: &str) -> &str {
+    path.rsplit('/').next().and_then(|name| name.split('.').next()).unwrap_or(path)
+}
+
+/// What the last column of a table calls `module::case` where the module is one of `cases` and no function of it has that name.
+fn missing_cases<'a>(
+    text: &'a str,
+    cases: &'a [(&str, String)],
+) -> impl Iterator<Item = (usize, &'a str)> + 'a {
+    let rows = text.lines().enumerate().filter_map(|(at, line)| {
+        let (_, last) = line.strip_prefix('|')?.trim_end().strip_suffix('|')?.rsplit_once('|')?;
+        Some((at + 1, last))
+    });
+    let names = rows.flat_map(|(at, cell)| cell.split('`').skip(1).step_by(2).map(move |name| (at, name)));
+    names.filter(|(_, name)| {
+        let Some((module, case)) = name.rsplit_once("::") else { return false };
+        let module = module.rsplit("::").next().unwrap_or(module);
+        // A function, or a row of a table of cases.
+        let forms = [format!("fn {case}("), format!("\"{case}\"")];
+        let mut files = cases.iter().filter(|(stem, _)| *stem == module).peekable();
+        files.peek().is_some() && !files.any(|(_, text)| forms.iter().any(|form| text.contains(form)))
+    })
 }
 
 fn source(path: &str, text: &str) -> Vec<String> {
@@ -128,10 +165,20 @@ fn words(line: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
-    use super::source;
+    use super::{missing_cases, source};
 
     fn found(path: &str, text: &str) -> usize {
         source(path, text).len()
+    }
+
+    #[test]
+    fn tables_name_cases_that_are_there() {
+        let cases =
+            [("update", "fn flags(t: &T) {}".to_owned()), ("update", "fn gone_not(t: &T) {}".to_owned())];
+        let text = "`update::prose`\n| a | b |\n|---|---|\n| `update::cell` | `update::flags`, `root::update::gone` |\n\
+                    | x | `update::gone_not`, `elsewhere::any`, `plain` |";
+        let found: Vec<_> = missing_cases(text, &cases).collect();
+        assert_eq!(found, [(4, "root::update::gone")]);
     }
 
     #[test]

@@ -204,6 +204,12 @@ impl Member {
         Ok(Self { record, dir })
     }
 
+    /// The directory above this one.
+    pub(super) fn above(&self) -> Result<Dir> {
+        let mount = Dir::mount(&self.record.mount, self.record.version)?;
+        mount.below(&self.record.path.parent().unwrap_or_default())
+    }
+
     /// The same directory as a plan that asks for `required` controllers.
     pub(super) fn asking_for(&self, top: CgroupPath, required: Vec<String>) -> DirectoryPlan {
         DirectoryPlan {

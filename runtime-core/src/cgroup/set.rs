@@ -22,6 +22,24 @@ struct Before {
 #[derive(Debug, Default)]
 pub(super) struct Journal(Vec<Before>);
 
+impl Journal {
+    /// What there was, as writes of it.
+    pub(super) fn writes(&self) -> Vec<Write> {
+        let write = |one: &Before| Write {
+            hierarchy: one.hierarchy.clone(),
+            file: one.file.clone(),
+            value: one.value.clone(),
+            pointer: String::new(),
+            absent: Absent::Skip,
+            keep_first_word: false,
+            not_below: None,
+            may_be_ignored: false,
+        };
+        // The first of each file is the oldest, and of the limits the last one counts.
+        self.0.iter().rev().map(write).collect()
+    }
+}
+
 impl Cgroup {
     /// Writes values in order. What the kernel refuses as invalid or busy while other values are still the old ones
     /// (quota against burst, memory against memory and swap) is written once more after all the others.
@@ -199,7 +217,8 @@ fn has_swap() -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::undo_value;
+    use super::{Before, Journal, undo_value};
+    use crate::cgroup::systemd::limits;
 
     #[test]
     fn what_was_there_comes_back_in_the_files_own_words() {
@@ -225,5 +244,26 @@ mod tests {
         ] {
             assert_eq!(undo_value(file, value, text), undo, "{file}");
         }
+    }
+
+    #[test]
+    fn systemd_is_told_of_what_was_there_before() {
+        let hierarchy: super::HierarchyKey = serde_json::from_str("\"\"").unwrap();
+        let noted = [
+            ("pids.max", "1749"),
+            ("io.max", "8:0 rbps=max wbps=max riops=max wiops=max"),
+            ("io.max", "8:0 rbps=5 wbps=max riops=max wiops=max"),
+            ("cpuset.cpus", "\n"),
+            ("pids.max", "7"),
+        ];
+        let one = |(file, value): (&str, &str)| Before {
+            hierarchy: hierarchy.clone(),
+            file: file.to_owned(),
+            value: value.to_owned(),
+        };
+        let told = limits(&Journal(noted.map(one).into()).writes());
+        let shown = |name: &str| format!("{:?}", told.iter().find(|(have, _)| have == name).unwrap().1);
+        assert_eq!((shown("TasksMax"), shown("AllowedCPUs")), ("Number(1749)".into(), "Bytes([])".into()));
+        assert!(shown("IOReadBandwidthMax").ends_with(&format!("(\"/dev/block/8:0\", {})])", u64::MAX)));
     }
 }

@@ -261,4 +261,11 @@ impl Cgroup {
         let Some(member) = self.v2() else { return Ok(None) };
         Ok(optional(&member.dir, "memory.events")?.map(|text| key_of(&text, "oom_kill").unwrap_or(0)))
     }
+
+    /// The same of the cgroup above it, which counts those below with its own: for a directory that somebody else removes as soon as
+    /// nobody is in it. None where it cannot be known.
+    pub(crate) fn oom_kills_above(&self) -> Option<u64> {
+        let text = self.v2()?.above().ok()?.read("memory.events").ok()?;
+        key_of(&text, "oom_kill")
+    }
 }

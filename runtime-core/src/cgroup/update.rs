@@ -22,8 +22,8 @@ pub(crate) struct Update {
     writes: Vec<Write>,
     /// New and old, when they differ.
     devices: Option<(DevicesPlan, DevicesPlan)>,
-    /// All limits, new and old, for the unit that systemd has.
-    unit: Option<(Vec<Write>, Vec<Write>)>,
+    /// All limits afterwards, for the unit that systemd has.
+    unit: Option<Vec<Write>>,
     /// What the container has afterwards.
     pub(crate) resources: Resources,
 }
@@ -34,7 +34,8 @@ pub(crate) struct Undo {
     journal: Journal,
     /// Old and new.
     devices: Option<(DevicesPlan, DevicesPlan)>,
-    unit: Option<Vec<Write>>,
+    /// systemd was told of the new ones.
+    told: bool,
 }
 
 impl Update {
@@ -56,13 +57,7 @@ impl Update {
         } else {
             None
         };
-        let unit = match &cgroup.unit {
-            Some(_) => {
-                let old = plan_update(had, &layout).unwrap_or_default();
-                Some((plan_update(&all.resources, &layout)?, old))
-            }
-            None => None,
-        };
+        let unit = cgroup.unit.as_ref().map(|_| plan_update(&all.resources, &layout)).transpose()?;
         Ok(Self { layout, writes: all.writes, devices, unit, resources: all.resources })
     }
 }
@@ -108,12 +103,13 @@ impl Cgroup {
 
     fn try_update(&mut self, update: &Update, undo: &mut Undo) -> Result<()> {
         self.enable_for(update)?;
-        // Before the files: systemd writes what it is told, and the last word is ours.
-        if let (Some(unit), Some((new, old))) = (&self.unit, &update.unit) {
-            unit.set(new)?;
-            undo.unit = Some(old.clone());
-        }
         self.set_noting(&update.writes, &mut undo.journal)?;
+        // After the files, for only they show what was there before. systemd writes what it is told; the last word is ours.
+        if let (Some(unit), Some(limits)) = (&self.unit, &update.unit) {
+            unit.set(limits)?;
+            undo.told = true;
+            self.set(&update.writes)?;
+        }
         if let Some((new, old)) = &update.devices {
             // Lines are written one after the other: what was written before a failure is taken back too.
             undo.devices = Some((old.clone(), new.clone()));
@@ -128,7 +124,8 @@ impl Cgroup {
     /// The first that cannot be written; the others are.
     pub(crate) fn undo(&mut self, undo: Undo) -> Result<()> {
         let devices = undo.devices.map_or(Ok(()), |(old, new)| self.change_devices(&old, &new));
-        let unit = self.unit.as_ref().zip(undo.unit).map_or(Ok(()), |(unit, old)| unit.set(&old));
+        let unit = self.unit.as_ref().filter(|_| undo.told);
+        let unit = unit.map_or(Ok(()), |unit| unit.set(&undo.journal.writes()));
         self.set_back(undo.journal).and(devices).and(unit)
     }
 

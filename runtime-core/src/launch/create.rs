@@ -100,6 +100,8 @@ fn launch(
     let cgroup = watch
         .step(Phase::Cgroup, "make the cgroup", || plan.cgroup.make_unguarded(mark).map_err(Error::from))?;
     let cgroup = made.insert(cgroup);
+    // A unit goes away with its last process, and what the kernel counted with it; but not what it counted above.
+    let killed_above = plan.cgroup.unit.as_ref().and_then(|_| cgroup.oom_kills_above());
 
     let mut slots = streams.take(plan.streams);
     slots.extend(each_join(&plan.joins, cgroup.joins()?)?);
@@ -156,7 +158,7 @@ fn launch(
     session.beside()?;
     watch
         .step(Phase::Namespaces, "hand the network namespace over", || session.meet())
-        .map_err(|e| name_oom(e, cgroup))?;
+        .map_err(|e| name_oom(e, cgroup, killed_above))?;
     // What the record will say is written now, while the child mounts, where it is known already.
     let prepared = if session.is_settled() {
         record.init = Some(session.identity().clone());
@@ -177,7 +179,7 @@ fn launch(
                 &mut |identity, init| runtime_hooks(runtime, &plan, identity, init),
             )
         })
-        .map_err(|e| name_oom(e, cgroup))?;
+        .map_err(|e| name_oom(e, cgroup, killed_above))?;
     let show = || match prepared {
         Some(prepared) => prepared.publish(),
         None => {
@@ -192,7 +194,7 @@ fn launch(
     if plan.gate.is_none() {
         watch
             .step(Phase::Exec, "execute the program", || session.release())
-            .map_err(|e| name_oom(e, cgroup))?;
+            .map_err(|e| name_oom(e, cgroup, killed_above))?;
     } else {
         session.keep()?;
     }
@@ -364,9 +366,14 @@ fn undo(
     error
 }
 
-/// An init that the kernel killed for its memory has a known cause, which engines look for by these words.
-fn name_oom(error: Error, cgroup: &Cgroup) -> Error {
-    if error.code() == "init-died" && cgroup.oom_kills().is_ok_and(|kills| kills.is_some_and(|n| n > 0)) {
+/// An init that the kernel killed for its memory has a known cause, which engines look for by these words. `killed_above` is what was
+/// counted above before, where the cgroup itself may be gone.
+fn name_oom(error: Error, cgroup: &Cgroup, killed_above: Option<u64>) -> Error {
+    let was_killed = || match cgroup.oom_kills() {
+        Ok(Some(kills)) => kills > 0,
+        Ok(None) | Err(_) => killed_above.zip(cgroup.oom_kills_above()).is_some_and(|(old, new)| new > old),
+    };
+    if error.code() == "init-died" && was_killed() {
         return Error::new(ErrorKind::Kernel, "container init was OOM-killed (memory limit too low?)")
             .at("/linux/resources/memory/limit")
             .in_phase(Phase::Process)

@@ -83,6 +83,7 @@ fn files(name: &str, text: &Text<'_>, number: &Number<'_>) -> Option<sys::Answer
             json!({"text": String::from_utf8_lossy(shown), "length": bytes.len()})
         })),
         "read-some" => Some(read_some(path?)),
+        "read-bytes" => Some(read_bytes(path?, u64::try_from(number(2)?).ok()?)),
         "write" => done(write(path?, text(2)?)),
         "list" => Some(io(std::fs::read_dir(path?)).map(|entries| {
             let mut names: Vec<String> = entries
@@ -132,6 +133,16 @@ fn read_some(path: &str) -> sys::Answer<Value> {
     let mut buffer = [0u8; 64];
     let length = sys::raw(libc::SYS_read, [fd.raw().into(), buffer.as_mut_ptr() as i64, 64, 0, 0, 0])?;
     Ok(json!(length))
+}
+
+/// Reads so many bytes from the beginning: how many there were, and how long it took, in milliseconds.
+fn read_bytes(path: &str, count: u64) -> sys::Answer<Value> {
+    use std::io::Read;
+    let fd = sys::open(path, libc::O_RDONLY, false)?;
+    let begun = std::time::Instant::now();
+    let mut source = std::fs::File::from(fd.owned()).take(count);
+    let length = io(std::io::copy(&mut source, &mut std::io::sink()))?;
+    Ok(json!({"length": length, "milliseconds": begun.elapsed().as_millis().to_string()}))
 }
 
 /// Writes without creating.

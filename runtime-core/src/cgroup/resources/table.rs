@@ -15,68 +15,106 @@ const ROWS: &[(&str, &str, &[&str])] = &[
     (
         "/memory/limit",
         r#"{"memory": {"limit": 4096}}"#,
-        &["cgroups::memory_limit_kills", "cgroups::memory_files", "update::memory_up_and_down"],
+        &[
+            "cgroups::memory_limit_kills",
+            "cgroups::memory_files",
+            "limits::memory_too_small_for_init",
+            "update::memory_up_and_down",
+            "systemd::unit_properties",
+        ],
     ),
-    ("/memory/reservation", r#"{"memory": {"reservation": 4096}}"#, &["cgroups::memory_files"]),
+    (
+        "/memory/reservation",
+        r#"{"memory": {"reservation": 4096}}"#,
+        &["cgroups::memory_files", "systemd::unit_properties"],
+    ),
     (
         "/memory/swap",
         r#"{"memory": {"limit": 4096, "swap": 8192}}"#,
-        &["cgroups::memory_files", "update::swap_is_a_sum"],
+        &["cgroups::memory_files", "update::swap_is_a_sum", "systemd::unit_properties"],
     ),
     ("/memory/kernel", r#"{"memory": {"kernel": 4096}}"#, &["unit::memory_and_swap"]),
-    ("/memory/kernelTCP", r#"{"memory": {"kernelTCP": 4096}}"#, &["unit::memory_and_swap"]),
-    ("/memory/swappiness", r#"{"memory": {"swappiness": 10}}"#, &["unit::memory_and_swap"]),
-    ("/memory/disableOOMKiller", r#"{"memory": {"disableOOMKiller": true}}"#, &["unit::memory_and_swap"]),
-    ("/memory/useHierarchy", r#"{"memory": {"useHierarchy": true}}"#, &["unit::memory_and_swap"]),
+    (
+        "/memory/kernelTCP",
+        r#"{"memory": {"kernelTCP": 4096}}"#,
+        &["limits::memory_of_version_1", "unit::memory_and_swap"],
+    ),
+    (
+        "/memory/swappiness",
+        r#"{"memory": {"swappiness": 10}}"#,
+        &["limits::memory_of_version_1", "unit::memory_and_swap"],
+    ),
+    (
+        "/memory/disableOOMKiller",
+        r#"{"memory": {"disableOOMKiller": true}}"#,
+        &["limits::memory_of_version_1", "unit::memory_and_swap"],
+    ),
+    (
+        "/memory/useHierarchy",
+        r#"{"memory": {"useHierarchy": true}}"#,
+        &["limits::memory_of_version_1", "unit::memory_and_swap"],
+    ),
     (
         "/memory/checkBeforeUpdate",
         r#"{"memory": {"limit": 4096, "checkBeforeUpdate": true}}"#,
-        &["unit::memory_and_swap"],
+        &["update::memory_in_use"],
     ),
-    ("/cpu/shares", r#"{"cpu": {"shares": 1024}}"#, &["cgroups::cpu_shares", "update::flags"]),
+    (
+        "/cpu/shares",
+        r#"{"cpu": {"shares": 1024}}"#,
+        &["cgroups::cpu_shares", "update::flags", "systemd::unit_properties"],
+    ),
     (
         "/cpu/quota",
         r#"{"cpu": {"quota": 5000}}"#,
-        &["cgroups::cpu_quota_slows", "events::throttled", "update::flags"],
+        &["cgroups::cpu_quota_slows", "events::throttled", "update::flags", "systemd::unit_properties"],
     ),
-    ("/cpu/burst", r#"{"cpu": {"burst": 5000}}"#, &["unit::cpu_time_and_placement"]),
-    ("/cpu/period", r#"{"cpu": {"period": 50000}}"#, &["cgroups::cpu_quota", "update::flags"]),
+    ("/cpu/burst", r#"{"cpu": {"burst": 5000}}"#, &["limits::cpu_burst_and_idle"]),
+    (
+        "/cpu/period",
+        r#"{"cpu": {"period": 50000}}"#,
+        &["cgroups::cpu_quota", "update::flags", "systemd::unit_properties"],
+    ),
     ("/cpu/realtimeRuntime", r#"{"cpu": {"realtimeRuntime": 5000}}"#, &["unit::cpu_time_and_placement"]),
     ("/cpu/realtimePeriod", r#"{"cpu": {"realtimePeriod": 5000}}"#, &["unit::cpu_time_and_placement"]),
-    ("/cpu/cpus", r#"{"cpu": {"cpus": "0"}}"#, &["cgroups::cpuset", "update::flags"]),
-    ("/cpu/mems", r#"{"cpu": {"mems": "0"}}"#, &["cgroups::cpuset"]),
-    ("/cpu/idle", r#"{"cpu": {"idle": 1}}"#, &["unit::cpu_time_and_placement"]),
+    (
+        "/cpu/cpus",
+        r#"{"cpu": {"cpus": "0"}}"#,
+        &["cgroups::cpuset", "update::flags", "systemd::unit_properties"],
+    ),
+    ("/cpu/mems", r#"{"cpu": {"mems": "0"}}"#, &["cgroups::cpuset", "systemd::unit_properties"]),
+    ("/cpu/idle", r#"{"cpu": {"idle": 1}}"#, &["limits::cpu_burst_and_idle"]),
     (
         "/pids/limit",
         r#"{"pids": {"limit": 5}}"#,
-        &["cgroups::pids_limit_refuses", "cgroups::pids_files", "update::bites"],
+        &["cgroups::pids_limit_refuses", "cgroups::pids_files", "update::bites", "systemd::unit_properties"],
     ),
-    ("/blockIO/weight", r#"{"blockIO": {"weight": 100}}"#, &["unit::block_io"]),
+    ("/blockIO/weight", r#"{"blockIO": {"weight": 100}}"#, &["limits::disk_weight", "unit::block_io"]),
     ("/blockIO/leafWeight", r#"{"blockIO": {"leafWeight": 100}}"#, &["unit::block_io"]),
     (
         "/blockIO/weightDevice/*",
         r#"{"blockIO": {"weightDevice": [{"major": 8, "minor": 0, "weight": 100}]}}"#,
-        &["unit::block_io"],
+        &["limits::disk_weight", "unit::block_io"],
     ),
     (
         "/blockIO/throttleReadBpsDevice/*",
         r#"{"blockIO": {"throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 9}]}}"#,
-        &["unit::block_io"],
+        &["limits::disk_rates", "systemd::unit_properties"],
     ),
     (
         "/blockIO/throttleWriteBpsDevice/*",
         r#"{"blockIO": {"throttleWriteBpsDevice": [{"major": 8, "minor": 0, "rate": 9}]}}"#,
-        &["unit::block_io"],
+        &["limits::disk_rates", "systemd::unit_properties"],
     ),
     (
         "/blockIO/throttleReadIOPSDevice/*",
         r#"{"blockIO": {"throttleReadIOPSDevice": [{"major": 8, "minor": 0, "rate": 9}]}}"#,
-        &["unit::block_io"],
+        &["limits::disk_rates", "systemd::unit_properties"],
     ),
     (
         "/blockIO/throttleWriteIOPSDevice/*",
         r#"{"blockIO": {"throttleWriteIOPSDevice": [{"major": 8, "minor": 0, "rate": 9}]}}"#,
-        &["unit::block_io"],
+        &["limits::disk_rates", "systemd::unit_properties"],
     ),
     (
         "/network/classID",
@@ -88,21 +126,30 @@ const ROWS: &[(&str, &str, &[&str])] = &[
         r#"{"network": {"priorities": [{"name": "eth0", "priority": 1}]}}"#,
         &["unit::hugepages_rdma_and_network"],
     ),
-    ("/devices/*", "{}", &["cgroups::device_rules", "cgroups::device_rules_order", "update::devices"]),
+    (
+        "/devices/*",
+        "{}",
+        &["cgroups::device_rules", "cgroups::device_rules_order", "update::devices", "systemd::devices_stay"],
+    ),
     (
         "/hugepageLimits/*",
         r#"{"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}"#,
-        &["unit::hugepages_rdma_and_network"],
+        &["limits::huge_pages", "cgroups::missing_controller"],
     ),
     (
         "/rdma/*",
         r#"{"rdma": {"mlx5_0": {"hcaHandles": 1}}}"#,
-        &["unit::hugepages_rdma_and_network", "cgroups::missing_controller"],
+        &["limits::rdma", "update::refused", "cgroups::missing_controller"],
     ),
     (
         "/unified/*",
         r#"{"unified": {"memory.high": "4096"}}"#,
-        &["cgroups::unified", "unit::unified_comes_last_with_clean_keys"],
+        &[
+            "cgroups::unified",
+            "update::unified",
+            "systemd::limits_stay",
+            "unit::unified_comes_last_with_clean_keys",
+        ],
     ),
 ];
 
@@ -189,8 +236,9 @@ Made by `cargo xtask tables` from the conversion itself; do not edit. A property
 is not written. What has no file on the machine, because the kernel is older or the controller is missing or not delegated, is refused at
 its place: nothing is left out in silence.
 
-`cgroups::x`, `update::x` and `events::x` are cases in `tests/root`, with real containers; `unit::x` are tests of the conversion in
-`runtime-core/src/cgroup/resources/tests.rs`.
+`unit::x` are tests of the conversion in `runtime-core/src/cgroup/resources/tests.rs`. The others are cases in `tests/root`, with real
+containers: natively; in a machine with version 2 alone (`cargo xtask vm`), which has a disk and huge pages to limit; and in one with
+systemd (`cargo xtask vm-systemd`), once with the machine's manager, once with a user's own, once with what that user was given.
 
 | property | version 2 | version 1 | unit property | tests |
 |---|---|---|---|---|

@@ -105,6 +105,8 @@ impl UnitRecord {
         let arguments = [Argument::Text(&self.name), Argument::Flag(true), Argument::Properties(&properties)];
         let mut systemd = Systemd::connect(&self.bus)?;
         systemd.call("SetUnitProperties", &arguments)?.map_err(|refused| self.refused("change", &refused))?;
+        // It answers before it has written its files (257), and does not look at the next call until it has.
+        drop(systemd.simple("GetUnit", &self.name)?);
         Ok(())
     }
 
