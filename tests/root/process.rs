@@ -216,6 +216,16 @@ fn home(t: &T) {
             names(&seen["env"]).into_iter().filter(|entry| entry.starts_with("HOME=")).collect();
         assert_eq!(homes, [expected], "user {user}");
     }
+    // One without a value is none, and the last of several counts.
+    for (given, expected) in [
+        (&["HOME="][..], "HOME=/root"),
+        (&["HOME=/a", "HOME="], "HOME=/root"),
+        (&["HOME=", "HOME=/b"], "HOME=/b"),
+    ] {
+        let mut bundle = Bundle::new(t, &["report"]);
+        bundle.set("/process/env", json!(given));
+        assert_eq!(report(t, &mut bundle)["env"], json!([expected]), "{given:?}");
+    }
 }
 
 fn current_directory(t: &T) {

@@ -273,7 +273,7 @@ fn find_program(script: &mut Script, args: &[String], env: &[String], uid: u32) 
     let program = args.first().filter(|p| !p.is_empty()).ok_or_else(|| {
         Error::new(ErrorKind::InvalidSpec, "no program to execute is given").at("/process/args")
     })?;
-    let home = !env.iter().any(|entry| entry.starts_with("HOME=") && entry.len() > "HOME=".len());
+    let home = lacks_home(env);
     let candidates = if program.contains('/') {
         script.arena.list([program.as_str()])?
     } else {
@@ -290,7 +290,13 @@ fn find_program(script: &mut Script, args: &[String], env: &[String], uid: u32) 
 /// What execvp(3) takes when the container's environment has no PATH.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The environment: the last entry for a name wins and keeps the place of the first, as with runc.
+/// Whether HOME is to be found: it is not given, or given without a value.
+fn lacks_home(env: &[String]) -> bool {
+    last_value(env, "HOME").is_none_or(str::is_empty)
+}
+
+/// The environment: the last entry for a name wins and keeps the place of the first, as with runc. An empty HOME makes way for the one
+/// that is found.
 fn environment(script: &mut Script, env: &[String]) -> Result<StrList> {
     let name = |entry: &str| entry.split_once('=').map_or(entry.len(), |(name, _)| name.len());
     let mut unique: Vec<&str> = Vec::with_capacity(env.len());
@@ -300,6 +306,9 @@ fn environment(script: &mut Script, env: &[String]) -> Result<StrList> {
             Some(have) => *have = entry,
             None => unique.push(entry),
         }
+    }
+    if lacks_home(env) {
+        unique.retain(|entry| !entry.starts_with("HOME="));
     }
     script.vector(&unique)
 }
