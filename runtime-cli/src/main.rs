@@ -20,8 +20,9 @@ mod signals;
 mod socket;
 mod tty;
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use args::commands::{self, Command};
@@ -116,7 +117,8 @@ fn failure(command: &Command, given: &Given<'_>, error: Error) -> Failure {
 
 fn globals_of(given: &Given<'_>) -> Result<Globals, Error> {
     let json = given.text(&flags::LOG_FORMAT) == Some("json");
-    let log = Log::open(given.path(&flags::LOG), json, given.on(&flags::DEBUG))?;
+    let debug = given.on(&flags::DEBUG) || given.text(&flags::LOG_LEVEL) == Some("debug");
+    let log = Log::open(given.path(&flags::LOG).map(log_file).transpose()?, json, debug)?;
     let manager = given.text(&flags::CGROUP_MANAGER);
     let systemd_cgroup = given.on(&flags::SYSTEMD_CGROUP) || manager == Some("systemd");
     if given.on(&flags::SYSTEMD_CGROUP) && manager.is_some_and(|manager| manager != "systemd") {
@@ -128,6 +130,18 @@ fn globals_of(given: &Given<'_>) -> Result<Globals, Error> {
         systemd_cgroup,
         no_cgroup: manager == Some("disabled"),
     })
+}
+
+/// crun knows three places for the log, by the beginning of its name; here there is one.
+fn log_file(path: &Path) -> Result<&Path, Error> {
+    let bytes = path.as_os_str().as_bytes();
+    match bytes.strip_prefix(b"file:") {
+        Some(rest) => Ok(Path::new(OsStr::from_bytes(rest))),
+        None if bytes.starts_with(b"journald:") || bytes.starts_with(b"syslog:") => {
+            Err(usage(format!("the log goes to a file, not to {}", path.display())))
+        }
+        None => Ok(path),
+    }
 }
 
 /// The lines that engines take apart: name and version first, then `key: value`.

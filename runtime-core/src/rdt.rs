@@ -130,13 +130,7 @@ impl Rdt {
             let path = directory.join("schemata");
             put(&path, text).map_err(|e| {
                 let error = about(Error::os("set the values of a class", e)).with_path(&path);
-                match std::fs::read_to_string(record.root.join("info/last_cmd_status")) {
-                    Ok(status) if !status.trim().is_empty() && status.trim() != "ok" => {
-                        error.with_warning(format!("resctrl: {}", status.trim()))
-                    }
-                    _ => error,
-                }
-                .with_code("schemata")
+                with_status(&record.root, error)
             })?;
         }
         if let Some((name, _)) = record.monitor.take() {
@@ -162,6 +156,41 @@ impl RdtRecord {
             .chain(self.monitor_directory())
             .map(|dir| dir.join("tasks"))
             .collect()
+    }
+
+    /// Writes new values of the class; what `change` does not name stays. The result is what was there before.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WrongState`] for a class that others own; the kernel's refusal, after which the values before are written back.
+    pub(crate) fn update(&self, change: &IntelRdt) -> Result<String> {
+        if self.made.is_none() {
+            let text = "change the class of cache and bandwidth: it was there before the container";
+            return Err(Error::new(ErrorKind::WrongState, text).with_code("clos-foreign"));
+        }
+        let path = self.directory().join("schemata");
+        let before = std::fs::read_to_string(&path)
+            .map_err(|e| Error::os("read the values of a class", e).with_path(&path))?;
+        for text in writes(change) {
+            if let Err(e) = put(&path, &text) {
+                let error =
+                    with_status(&self.root, Error::os("set the values of a class", e).with_path(&path));
+                return Err(match self.restore(&before) {
+                    Ok(()) => error,
+                    Err(second) => error.with_warning(second.to_string()),
+                });
+            }
+        }
+        Ok(before)
+    }
+
+    /// Writes values back that [`RdtRecord::update`] found.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn restore(&self, before: &str) -> Result<()> {
+        let lines: String = before.lines().map(|line| format!("{}\n", line.trim_start())).collect();
+        let path = self.directory().join("schemata");
+        put(&path, &lines).map_err(|e| Error::os("write the values of a class back", e).with_path(path))
     }
 
     /// Removes what this container made, and nothing else.
@@ -192,6 +221,17 @@ pub(crate) fn join(tasks: &[PathBuf], pid: i32) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// What resctrl says of the last command.
+fn with_status(root: &Path, error: Error) -> Error {
+    let error = error.with_code("schemata");
+    match std::fs::read_to_string(root.join("info/last_cmd_status")) {
+        Ok(status) if !status.trim().is_empty() && status.trim() != "ok" => {
+            error.with_warning(format!("resctrl: {}", status.trim()))
+        }
+        _ => error,
+    }
 }
 
 fn about(error: Error) -> Error {
@@ -396,6 +436,27 @@ mod tests {
         tree.empty("mon_groups/c1");
         record.remove().unwrap();
         assert!(!tree.0.join("mon_groups/c1").exists() && tree.0.join("schemata").exists());
+    }
+
+    #[test]
+    fn values_change_and_go_back() {
+        let tree = Tree::new("update");
+        let record = tree.made(serde_json::json!({"l3CacheSchema": "L3:0=7f0"}));
+        assert_eq!(tree.read("c1/schemata").unwrap(), "L3:0=7f0\n");
+        let change = |text: serde_json::Value| record.update(&serde_json::from_value(text).unwrap());
+        let before =
+            change(serde_json::json!({"l3CacheSchema": "L3:0=00f\nMB:0=1", "memBwSchema": "MB:0=30"}))
+                .unwrap();
+        // A plain file keeps what is longer than the text; a schemata file takes each line for itself.
+        assert_eq!(before, "L3:0=7f0\n");
+        assert_eq!(tree.read("c1/schemata").unwrap(), "L3:0=00f\nMB:0=30\n");
+        record.restore("    L3:0=7f0\n    MB:0=20\n").unwrap();
+        assert_eq!(tree.read("c1/schemata").unwrap(), "L3:0=7f0\nMB:0=20\n");
+        // Others' classes are not changed.
+        let gold = tree.made(serde_json::json!({"closID": "gold"}));
+        let error =
+            gold.update(&serde_json::from_value(serde_json::json!({"memBwSchema": "MB:0=1"})).unwrap());
+        assert_eq!(error.unwrap_err().code(), "clos-foreign");
     }
 
     #[test]

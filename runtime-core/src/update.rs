@@ -7,9 +7,9 @@ use crate::cgroup::update::Update;
 use crate::cgroup::{CgroupError, Layout, Refusal};
 use crate::container::{Container, no_cgroup, not_running};
 use crate::error::{Error, ErrorKind, Phase, Result};
-use crate::spec::Resources;
+use crate::spec::{IntelRdt, Resources};
 use crate::state::Status;
-use crate::validate::{validate_resources, violations_error};
+use crate::validate::{Violation, validate_classes, validate_resources, violations_error};
 
 impl Container {
     /// Changes the limits that `change` names, device rules among them; the others stay as they are. All or nothing: when one cannot be
@@ -22,10 +22,37 @@ impl Container {
     /// [`ErrorKind::WrongState`] when it has stopped; [`ErrorKind::InvalidSpec`] and [`ErrorKind::Unsupported`] with pointers into the
     /// document; what the kernel refuses.
     pub fn update(&self, change: &Resources) -> Result<()> {
-        validate_resources(change).map_err(|violations| {
-            violations_error(violations)
-                .unwrap_or_else(|| Error::new(ErrorKind::InvalidSpec, "the resources are not valid"))
-        })?;
+        self.update_with_class(change, None)
+    }
+
+    /// The same, and new values (`l3CacheSchema`, `memBwSchema`, `schemata`) of the container's own class of cache and memory bandwidth.
+    ///
+    /// # Errors
+    /// As [`Container::update`]; [`ErrorKind::WrongState`] when the container has no class of its own.
+    pub fn update_with_class(&self, change: &Resources, class: Option<&IntelRdt>) -> Result<()> {
+        let Some(class) = class else { return self.update_limits(change) };
+        validate_classes(class).map_err(violations)?;
+        let Some(record) = &self.record().rdt else {
+            let text = "updating a non-existent Intel RDT configuration is not supported";
+            return Err(Error::new(ErrorKind::WrongState, text)
+                .with_code("clos-none")
+                .with_hint("the configuration has no linux.intelRdt"));
+        };
+        if self.status()? == Status::Stopped {
+            return Err(not_running());
+        }
+        let before = record.update(class)?;
+        if *change == Resources::default() {
+            return Ok(());
+        }
+        self.update_limits(change).map_err(|error| match record.restore(&before) {
+            Ok(()) => error,
+            Err(second) => error.with_warning(second.to_string()),
+        })
+    }
+
+    fn update_limits(&self, change: &Resources) -> Result<()> {
+        validate_resources(change).map_err(violations)?;
         let lock = self.lock()?;
         let fresh = Self::read(self.runtime(), self.dir().clone())?;
         if fresh.observe()?.status == Status::Stopped {
@@ -45,6 +72,10 @@ impl Container {
             Err(second) => error.with_warning(format!("write an earlier value back: {second}")),
         })
     }
+}
+
+fn violations(all: Vec<Violation>) -> Error {
+    violations_error(all).unwrap_or_else(|| Error::new(ErrorKind::InvalidSpec, "the resources are not valid"))
 }
 
 /// Pointers of an update start at its own document.

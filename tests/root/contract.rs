@@ -3,6 +3,7 @@ use coracle_tests::*;
 use std::fs;
 
 cases![
+    words_of_crun,
     version,
     features,
     help,
@@ -371,4 +372,28 @@ fn environment_of_a_service(t: &T) {
     bare.env_clear().arg("--root").arg(&container.root).args(["run", "--bundle"]).arg(&container.bundle.dir);
     let done = bare.arg(&container.id).stdin(std::process::Stdio::null()).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+fn words_of_crun(t: &T) {
+    t.differs("runc", "crun's flags");
+    let mut bundle = Bundle::new(t, &["ready"]);
+    let container = Container::new(t, &mut bundle);
+    let log = t.dir().join("crun.log");
+    let place = format!("file:{}", log.display());
+    let create = container.create_call().no_log().arg("--no-subreaper");
+    create.global(&["--log", &place, "--log-level", "error", "--cgroup-manager=cgroupfs"]).ok();
+    assert_eq!(fs::read_to_string(&log).unwrap(), "", "opened, and silent");
+    if t.ours() {
+        let state = container.call("state").no_log();
+        let done = state.global(&["--log", &place, "--log-level=debug"]).done().expect(0);
+        assert_eq!(done.json()["status"], "created");
+        for place in ["journald:web", "syslog:web"] {
+            let done = container.call("state").no_log().global(&["--log", place]).done().expect(1);
+            assert!(done.err.contains("the log goes to a file"), "{done}");
+        }
+        container.bare("spec").arg("--bundle").arg(t.dir()).args(["--file", "other.json"]).ok();
+        let written: Value = serde_json::from_slice(&fs::read(t.dir().join("other.json")).unwrap()).unwrap();
+        assert_eq!(written["root"]["path"], "rootfs");
+    }
+    container.call("delete").arg("--force").ok();
 }

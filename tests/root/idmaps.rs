@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 cases![
     own_mappings,
+    mappings_in_an_option,
     by_the_user_namespace,
     with_the_mounts_below,
     where_init_may_not_go,
@@ -40,6 +41,16 @@ fn owner(seen: &Value, path: &str) -> (i64, i64) {
 
 const OLD: &str = "idmapped mounts are younger than runc 1.1";
 const MAPS: [Need; 2] = [Need::Kernel(5, 12), Need::UserNamespaces];
+
+fn mappings_in_an_option(t: &T) {
+    t.differs("runc", "crun's words");
+    t.needs(&MAPS);
+    let source = owned(t.dir().join("source"), 5000, 5001);
+    let mut bundle = Bundle::new(t, &["report", "--path", "/data/file"]);
+    bundle.bind(&source, "/data", &["idmap=uids=5000-100-10;gids=5000-200-1#5001-300-1"]);
+    let seen = report(t, &mut bundle);
+    assert_eq!(owner(&seen, "/data/file"), (100, 300));
+}
 
 fn own_mappings(t: &T) {
     t.differs("runc", OLD);

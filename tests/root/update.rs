@@ -4,6 +4,7 @@ use coracle_tests::*;
 use std::fs;
 
 cases![
+    without_a_class,
     flags,
     memory_up_and_down,
     document,
@@ -297,4 +298,19 @@ fn created_and_stopped(t: &T) {
         assert!(error["msg"].as_str().unwrap().contains("not running"), "{error}");
     }
     container.delete();
+}
+
+fn without_a_class(t: &T) {
+    t.differs("crun", "looks for the file system first");
+    t.differs("runc", "looks for the processor first");
+    let mut bundle = Bundle::new(t, &["ready"]);
+    let container = Container::new(t, &mut bundle);
+    container.ready();
+    for flag in ["--l3-cache-schema=L3:0=f", "--mem-bw-schema=MB:0=20"] {
+        let done = container.call("update").arg(flag).done().expect(1);
+        assert!(done.message().contains("updating a non-existent Intel RDT configuration"), "{done}");
+    }
+    let done = container.call("update").arg("--l3-cache-schema=L2:0=f").done().expect(1);
+    assert_eq!(done.error()["pointer"], "/l3CacheSchema", "{done}");
+    container.end();
 }

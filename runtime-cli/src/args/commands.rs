@@ -118,7 +118,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         arguments: "",
         count: Count::Exactly(0),
-        flags: &[&f::SPEC_BUNDLE, &f::SPEC_ROOTLESS],
+        flags: &[&f::SPEC_BUNDLE, &f::SPEC_FILE, &f::SPEC_ROOTLESS],
         details: "Never overwrites a file.",
         examples: &[
             ("coracle spec", "write ./config.json"),
@@ -172,6 +172,8 @@ pub static COMMANDS: &[Command] = &[
             &f::NO_PIVOT,
             &f::NO_NEW_KEYRING,
             &f::PRESERVE_FDS,
+            &f::NO_SUBREAPER_EXEC,
+            &f::DETACH_CREATE,
         ],
         details: "The program waits until `coracle start`. Standard input, output and error are those of this command.",
         examples: &[("coracle create --bundle web web1", "then: coracle start web1")],

@@ -15,14 +15,29 @@ const fn hidden(long: &'static str, takes: Takes, help: &'static str) -> Flag {
 const NONE: char = '\0';
 
 /// The flags before the command.
-pub static GLOBAL: &[&Flag] =
-    &[&DEBUG, &LOG, &LOG_FORMAT, &ROOT, &SYSTEMD_CGROUP, &ROOTLESS, &CGROUP_MANAGER, &CRIU, &VERSION];
+pub static GLOBAL: &[&Flag] = &[
+    &DEBUG,
+    &LOG,
+    &LOG_FORMAT,
+    &LOG_LEVEL,
+    &ROOT,
+    &SYSTEMD_CGROUP,
+    &ROOTLESS,
+    &CGROUP_MANAGER,
+    &CRIU,
+    &VERSION,
+];
 
 pub static DEBUG: Flag = flag("debug", NONE, Takes::Switch, "log each step with the time it took");
 pub static LOG: Flag =
     flag("log", NONE, Takes::Path("FILE"), "append errors to FILE (and still print them on stderr)");
 pub static LOG_FORMAT: Flag =
     flag("log-format", NONE, Takes::Word(&["text", "json"]), "how log lines look (default: text)");
+pub static LOG_LEVEL: Flag = hidden(
+    "log-level",
+    Takes::Word(&["debug", "info", "warning", "warn", "error"]),
+    "debug is --debug; there is nothing between it and errors",
+);
 pub static ROOT: Flag = flag(
     "root",
     NONE,
@@ -78,6 +93,7 @@ pub static KEEP: Flag =
     flag("keep", NONE, Takes::Switch, "do not delete the container when its program has ended");
 pub static NO_SUBREAPER: Flag =
     flag("no-subreaper", NONE, Takes::Switch, "do not adopt processes that the container leaves behind");
+pub static DETACH_CREATE: Flag = hidden("detach", Takes::Switch, "ignored: create always returns");
 pub static NO_SUBREAPER_EXEC: Flag =
     hidden("no-subreaper", Takes::Switch, "do not adopt processes left behind");
 
@@ -134,6 +150,8 @@ pub static PS_FORMAT: Flag = flag(
     "table, as ps(1) prints it, or json (default: table)",
 );
 pub static SPEC_BUNDLE: Flag = flag("bundle", 'b', Takes::Path("DIR"), "write DIR/config.json (default: .)");
+pub static SPEC_FILE: Flag =
+    flag("file", 'f', Takes::Path("FILE"), "write FILE, from the bundle on (default: config.json)");
 pub static SPEC_ROOTLESS: Flag =
     flag("rootless", NONE, Takes::Switch, "for the calling user, without privileges");
 pub static CHECK_FORMAT: Flag =
@@ -180,9 +198,13 @@ pub static KERNEL_MEMORY: Flag = hidden("kernel-memory", Takes::Text("SIZE"), "i
 pub static KERNEL_MEMORY_TCP: Flag =
     hidden("kernel-memory-tcp", Takes::Text("SIZE"), "ignored, as runc does");
 pub static L3_CACHE_SCHEMA: Flag =
-    hidden("l3-cache-schema", Takes::Text("SCHEMA"), "cache lines of the Intel RDT class");
-pub static MEM_BW_SCHEMA: Flag =
-    hidden("mem-bw-schema", Takes::Text("SCHEMA"), "memory bandwidth of the Intel RDT class");
+    flag("l3-cache-schema", NONE, Takes::Text("SCHEMA"), "cache of the container's class (linux.intelRdt)");
+pub static MEM_BW_SCHEMA: Flag = flag(
+    "mem-bw-schema",
+    NONE,
+    Takes::Text("SCHEMA"),
+    "memory bandwidth of the container's class (linux.intelRdt)",
+);
 pub static STATS: Flag = flag("stats", NONE, Takes::Switch, "print the statistics once");
 pub static INTERVAL: Flag = flag(
     "interval",

@@ -14,10 +14,12 @@ use crate::file;
 pub fn run(_: &Globals, given: &Given<'_>) -> Result<u8, Error> {
     let rootless = given.on(&flags::SPEC_ROOTLESS);
     let spec = if rootless { for_caller()? } else { Spec::default_container() };
-    let path = given.path(&flags::SPEC_BUNDLE).unwrap_or(Path::new(".")).join("config.json");
+    let name = given.path(&flags::SPEC_FILE).unwrap_or(Path::new("config.json"));
+    let path = given.path(&flags::SPEC_BUNDLE).unwrap_or(Path::new(".")).join(name);
     file::create(&path, spec.to_json().as_bytes()).map_err(|error| {
         if error.errno() == Some(Errno::EXIST.raw_os_error()) {
-            Error::new(ErrorKind::Usage, "File config.json exists. Remove it first").with_path(&path)
+            Error::new(ErrorKind::Usage, format!("File {} exists. Remove it first", name.display()))
+                .with_path(&path)
         } else {
             error
         }

@@ -7,8 +7,8 @@ use std::io::Read;
 use std::path::Path;
 use std::str::FromStr;
 
-use coracle::spec::{self, BlockIo, Cpu, Memory, Pids, Resources};
-use coracle::{Error, ErrorKind};
+use coracle::Error;
+use coracle::spec::{self, BlockIo, Cpu, IntelRdt, Memory, Pids, Resources};
 use rustix::fs::{Mode, OFlags};
 
 use super::container;
@@ -48,8 +48,17 @@ pub fn run(globals: &Globals, given: &Given<'_>) -> Result<u8, Error> {
         }
         None => from_flags(given)?,
     };
-    container.update(&change)?;
+    container.update_with_class(&change, class(given).as_ref())?;
     Ok(0)
+}
+
+/// New values of the class of cache and memory bandwidth.
+fn class(given: &Given<'_>) -> Option<IntelRdt> {
+    let text = |flag| given.text(flag).filter(|text| !text.is_empty()).map(str::to_owned);
+    let mut class = IntelRdt::default();
+    class.l3_cache_schema = text(&flags::L3_CACHE_SCHEMA);
+    class.mem_bw_schema = text(&flags::MEM_BW_SCHEMA);
+    (class != IntelRdt::default()).then_some(class)
 }
 
 /// As runc: an empty value is none.
@@ -78,15 +87,6 @@ fn read(path: &Path) -> Result<Resources, Error> {
 }
 
 fn from_flags(given: &Given<'_>) -> Result<Resources, Error> {
-    for flag in [&flags::L3_CACHE_SCHEMA, &flags::MEM_BW_SCHEMA] {
-        if is_set(given, flag) {
-            let text = format!(
-                "--{} changes a class of cache and memory bandwidth, which this version does not do",
-                flag.long
-            );
-            return Err(Error::new(ErrorKind::Unsupported, text).with_code("unbuilt"));
-        }
-    }
     let mut change = Resources::default();
     let mut memory = Memory::default();
     memory.limit = size(given, &flags::MEMORY)?;
@@ -169,6 +169,7 @@ fn bad(flag: &Flag, text: &str, why: &str) -> Error {
 mod tests {
     use super::*;
     use crate::args::{Order, split};
+    use coracle::ErrorKind;
     use std::ffi::OsString;
 
     #[test]
@@ -257,9 +258,17 @@ mod tests {
         {
             assert_eq!(change(&[wrong, "web"]).expect_err(wrong).kind(), ErrorKind::Usage);
         }
+        let given = |words: &[&str]| -> Option<IntelRdt> {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            let command = crate::args::commands::find("update").expect("update");
+            class(&split(command.flags, &words, crate::args::Order::Mixed).expect("legal"))
+        };
+        assert_eq!(given(&["--memory=1m", "--l3-cache-schema=", "web"]), None);
+        let both =
+            given(&["--mem-bw-schema=MB:0=20", "--l3-cache-schema", "L3:0=f", "web"]).expect("a class");
         assert_eq!(
-            change(&["--mem-bw-schema=MB:0=20", "web"]).expect_err("not built").kind(),
-            ErrorKind::Unsupported
+            (both.mem_bw_schema.as_deref(), both.l3_cache_schema.as_deref()),
+            (Some("MB:0=20"), Some("L3:0=f"))
         );
     }
 }

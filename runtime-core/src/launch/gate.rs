@@ -195,6 +195,7 @@ mod tests {
     use crate::sys::proc::tests::silent_child;
     use coracle_init::wire::Call;
     use rustix::fs::{OFlags, open};
+    use rustix::process::{WaitId, WaitIdOptions};
     use std::fs;
     use std::os::unix::fs::MetadataExt;
     use std::os::unix::process::CommandExt;
@@ -305,6 +306,9 @@ mod tests {
         assert!(Gate::reach(dir.1.as_fd()).unwrap().is_some());
         // Stopped, it holds the gate and answers nothing: what a frozen cgroup looks like.
         rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::STOP).unwrap();
+        // All of its threads, before it can hear anything.
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
+        rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), stopped).unwrap();
         let mut report = Gate::reach(dir.1.as_fd()).unwrap().unwrap().start().unwrap();
         let error = report
             .taken(dir.1.as_fd(), pidfd.as_fd(), Instant::now() + Duration::from_millis(50))

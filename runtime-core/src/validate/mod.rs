@@ -10,6 +10,7 @@ pub(crate) mod annotations;
 mod capabilities;
 mod devices;
 mod hooks;
+mod idmap_words;
 mod linux;
 mod lists;
 mod mount_options;
@@ -43,7 +44,7 @@ pub use seccomp::{SeccompListener, SeccompParts};
 pub use sysctl::Sysctl;
 
 use crate::error::{Error, ErrorKind};
-use crate::spec::{Linux, Mount, Process, Resources, Spec};
+use crate::spec::{IntelRdt, Linux, Mount, Process, Resources, Spec};
 use report::{Place, Report, shown};
 
 /// The closed lists of words that no public type has, for the features document.
@@ -193,7 +194,7 @@ fn container(mut spec: Spec, at: &Place<'_>, report: &mut Report) -> Parts {
     let process = program(&spec, at, report);
     let namespaces = namespaces::namespaces(&linux.namespaces, &linux_at.key("namespaces"), report);
     let (root, readonly) = root(&spec, at, report);
-    let mounts = mounts::mounts(&spec.mounts, &namespaces, &at.key("mounts"), report);
+    let mounts = mounts::mounts(&spec.mounts, (&namespaces, linux), &at.key("mounts"), report);
     namespaces::names(&spec, &namespaces, at, report);
     let hooks = part(&spec.hooks, &at.key("hooks"), report, hooks::hooks);
     texts_of_annotations(&spec, at, report);
@@ -293,13 +294,23 @@ pub fn validate_resources(resources: &Resources) -> Result<Vec<ValidDeviceRule>,
     if report.violations.is_empty() { Ok(rules) } else { Err(report.violations) }
 }
 
+/// Checks new values of a class of cache and bandwidth; pointers start at the document.
+///
+/// # Errors
+/// All violations.
+pub fn validate_classes(class: &IntelRdt) -> Result<(), Vec<Violation>> {
+    let mut report = Report::default();
+    linux::intel_rdt(class, &Place::ROOT, &mut report);
+    if report.violations.is_empty() { Ok(()) } else { Err(report.violations) }
+}
+
 /// Checks a list of mounts for a running container; pointers start at the list.
 ///
 /// # Errors
 /// All violations.
 pub fn validate_mounts(list: &[Mount]) -> Result<Vec<ValidMount>, Vec<Violation>> {
     let mut report = Report::default();
-    let mounts = mounts::mounts(list, &Namespaces::default(), &Place::ROOT, &mut report);
+    let mounts = mounts::mounts(list, (&Namespaces::default(), &Linux::default()), &Place::ROOT, &mut report);
     if report.violations.is_empty() { Ok(mounts) } else { Err(report.violations) }
 }
 

@@ -119,6 +119,8 @@ pub struct MountOptions {
     pub tmpcopyup: bool,
     /// `idmap` (false) or `ridmap` (true).
     pub idmap: Option<bool>,
+    /// What stands behind `idmap=` or `ridmap=`; never empty.
+    pub idmap_words: Option<String>,
     /// Words for the file system, in order.
     pub data: Vec<String>,
 }
@@ -141,12 +143,22 @@ impl MountOptions {
                     }
                 }
                 Err(_) if word.is_empty() => {}
-                Err(_) => options.data.push(word.clone()),
+                Err(_) => options.other(word),
             }
         }
         atime.finish(&mut options.attributes);
         recursive_atime.finish(&mut options.recursive);
         options
+    }
+
+    fn other(&mut self, word: &str) {
+        match word.split_once('=') {
+            Some((name @ ("idmap" | "ridmap"), maps)) => {
+                self.idmap = Some(name == "ridmap");
+                self.idmap_words = Some(maps.to_owned()).filter(|maps| !maps.is_empty());
+            }
+            _ => self.data.push(word.to_owned()),
+        }
     }
 
     fn apply(&mut self, meaning: Meaning, atime: &mut AccessTime, recursive_atime: &mut AccessTime) {

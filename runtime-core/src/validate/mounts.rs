@@ -4,10 +4,11 @@
 //! Must not: resolve a path; the destination stays text, taken apart inside the container's root when it is used.
 //! Tests: `tests`; the words for options in `mount_options.rs`.
 
+use super::idmap_words::{self, Maps};
 use super::mount_options::{MountOptions, known_options, superblock};
 use super::namespaces::{NamespaceKind, Namespaces, id_map};
 use super::report::{Place, Report, shown};
-use crate::spec::{IdMapping, Mount, nearest};
+use crate::spec::{IdMapping, Linux, Mount, nearest};
 
 /// How many mounts a container can have: the kernel's own limit (sysctl fs.mount-max).
 pub(super) const MOST_MOUNTS: usize = 100_000;
@@ -56,23 +57,20 @@ const BELOW_PROC: [&str; 10] = [
 
 pub(super) fn mounts(
     list: &[Mount],
-    namespaces: &Namespaces,
+    around: (&Namespaces, &Linux),
     at: &Place<'_>,
     report: &mut Report,
 ) -> Vec<ValidMount> {
     if !report.count(at, list.len(), MOST_MOUNTS) {
         return Vec::new();
     }
-    list.iter()
-        .enumerate()
-        .map(|(index, it)| mount(it, index, namespaces, &at.index(index), report))
-        .collect()
+    list.iter().enumerate().map(|(index, it)| mount(it, index, around, &at.index(index), report)).collect()
 }
 
 fn mount(
     mount: &Mount,
     index: usize,
-    namespaces: &Namespaces,
+    around: (&Namespaces, &Linux),
     at: &Place<'_>,
     report: &mut Report,
 ) -> ValidMount {
@@ -97,7 +95,7 @@ fn mount(
     }
     what(mount, kind, source, &options, at, report);
     over_proc(&destination, kind, &options, &destination_at, report);
-    let idmap = id_mapped(mount, &options, namespaces, at, report);
+    let idmap = id_mapped(mount, &options, around, at, report);
     ValidMount { index, destination, kind: kind.to_owned(), source: source.to_owned(), options, idmap }
 }
 
@@ -182,11 +180,13 @@ fn over_proc(destination: &str, kind: &str, options: &MountOptions, at: &Place<'
 fn id_mapped(
     mount: &Mount,
     options: &MountOptions,
-    namespaces: &Namespaces,
+    around: (&Namespaces, &Linux),
     at: &Place<'_>,
     report: &mut Report,
 ) -> Option<IdMap> {
-    let (uids, gids) = (&mount.uid_mappings, &mount.gid_mappings);
+    let (namespaces, linux) = around;
+    let worded = worded(mount, options, linux, at, report);
+    let (uids, gids) = worded.as_ref().map_or((&mount.uid_mappings, &mount.gid_mappings), |(u, g)| (u, g));
     id_map(uids, &at.key("uidMappings"), report);
     id_map(gids, &at.key("gidMappings"), report);
     let given = !uids.is_empty() || !gids.is_empty();
@@ -211,6 +211,29 @@ fn id_mapped(
     }
     let own = given.then(|| (uids.clone(), gids.clone()));
     Some(IdMap { recursive: options.idmap == Some(true), own })
+}
+
+/// Mappings in the option itself.
+fn worded(
+    mount: &Mount,
+    options: &MountOptions,
+    linux: &Linux,
+    at: &Place<'_>,
+    report: &mut Report,
+) -> Option<Maps> {
+    let text = options.idmap_words.as_deref()?;
+    if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
+        let message = "maps ids, which uidMappings and gidMappings do, too";
+        report.refuse(&at.key("options"), "idmap-twice", message);
+        return None;
+    }
+    match idmap_words::read(text, (&linux.uid_mappings, &linux.gid_mappings)) {
+        Ok(maps) => Some(maps),
+        Err(reason) => {
+            report.refuse(&at.key("options"), "idmap-words", format!("{reason}: {}", shown(text)));
+            None
+        }
+    }
 }
 
 fn one_sided(missing: &'static str, given: &str, at: &Place<'_>, report: &mut Report) {

@@ -102,6 +102,50 @@ fn idmapped_mounts() {
     );
 }
 
+/// crun's way to write mappings: the container maps 65536 ids from 100000 on.
+#[test]
+fn mappings_in_an_option() {
+    let option = |word: &str| json!({"destination": "/data", "source": "data", "options": ["bind", word]});
+    let maps = |word: &str| {
+        let valid = valid(&[("/mounts/1", option(word))]);
+        let map = valid.mounts[1].idmap.clone().expect("a mapping");
+        let numbers = |list: &[crate::spec::IdMapping]| -> Vec<(u32, u32, u32)> {
+            list.iter().map(|m| (m.container_id.get(), m.host_id.get(), m.size)).collect()
+        };
+        (map.recursive, map.own.map(|(uids, gids)| (numbers(&uids), numbers(&gids))))
+    };
+    assert_eq!(
+        maps("idmap=uids=0-1-10#10-11-10;gids=0-100-10"),
+        (false, Some((vec![(0, 1, 10), (10, 11, 10)], vec![(0, 100, 10)])))
+    );
+    assert_eq!(
+        maps("ridmap=gids=@0-5-10;uids=@7-0-1"),
+        (true, Some((vec![(7, 100_000, 1)], vec![(0, 100_005, 10)])))
+    );
+    assert_eq!(maps("idmap="), (false, None));
+    for wrong in [
+        "idmap=uids=0-1-10",
+        "idmap=uid=0-1-10;gids=0-1-10",
+        "idmap=uids=0-1;gids=0-1-10",
+        "idmap=uids=0-1-10-3;gids=0-1-10",
+        "idmap=uids=0--1-10;gids=0-1-10",
+        "idmap=uids=x-1-10;gids=0-1-10",
+        "idmap=uids=@0-65530-10;gids=0-1-10",
+        "idmap=uids=4294967296-0-1;gids=0-1-10",
+    ] {
+        refused(&[("/mounts/1", option(wrong))], "/mounts/1/options", "idmap-words");
+    }
+    let mut twice = option("idmap=uids=0-1-10;gids=0-1-10");
+    twice["uidMappings"] = json!([{"containerID": 0, "hostID": 1, "size": 1}]);
+    twice["gidMappings"] = twice["uidMappings"].clone();
+    refused(&[("/mounts/1", twice)], "/mounts/1/options", "idmap-twice");
+    refused(
+        &[("/mounts/1", option("idmap=uids=0-1-0;gids=0-1-1"))],
+        "/mounts/1/uidMappings/0/size",
+        "mapping-empty",
+    );
+}
+
 #[test]
 fn devices() {
     let device = |kind: &str, major: i64, minor: i64| json!([{"path": "/dev/x", "type": kind, "major": major, "minor": minor}]);
