@@ -142,9 +142,10 @@ fn launch(
     record.steps = session.wordings(session.after_gate());
     // While the child mounts: loading the device program takes as long as making the rest of the cgroup, and nothing of the container runs
     // before the record is written.
-    watch
-        .step(Phase::Cgroup, "enforce the device rules", || plan.cgroup.guard(cgroup).map_err(Error::from))?;
+    let guarded = watch
+        .step(Phase::Cgroup, "enforce the device rules", || plan.cgroup.guard(cgroup).map_err(Error::from));
     let cgroup = &*cgroup;
+    guarded.map_err(|e| name_oom(e, cgroup, killed_above))?;
     record.cgroup = Some(cgroup.record());
     // Should this take long, a container without a cgroup can only be found by its init. With one, the intent is enough to kill it.
     // Runtime-side hooks ask `state` for its pid.
@@ -373,7 +374,8 @@ fn name_oom(error: Error, cgroup: &Cgroup, killed_above: Option<u64>) -> Error {
         Ok(Some(kills)) => kills > 0,
         Ok(None) | Err(_) => killed_above.zip(cgroup.oom_kills_above()).is_some_and(|(old, new)| new > old),
     };
-    if error.code() == "init-died" && was_killed() {
+    let is_gone = killed_above.is_some() && matches!(error.errno(), Some(libc::ENOENT | libc::ENODEV));
+    if (error.code() == "init-died" || is_gone) && was_killed() {
         return Error::new(ErrorKind::Kernel, "container init was OOM-killed (memory limit too low?)")
             .at("/linux/resources/memory/limit")
             .in_phase(Phase::Process)
