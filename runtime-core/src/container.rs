@@ -11,9 +11,9 @@ use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::exec::Exec;
 use crate::id::ContainerId;
 use crate::launch::create::{poststart, poststop};
-use crate::launch::explain;
 use crate::launch::gate::Outcome;
 use crate::launch::notify;
+use crate::launch::{diagnose, explain};
 use crate::process::{self, ExitStatus};
 use crate::runtime::{ContainerRecord, Runtime};
 use crate::spec;
@@ -230,7 +230,10 @@ impl Container {
     /// [`ErrorKind::WrongState`] when it does not wait to be started; what init reports ([`ErrorKind::Exec`], [`ErrorKind::Hook`]); a
     /// failed hook, after which the container is gone and its poststop hooks have run.
     pub fn start(&self) -> Result<()> {
-        let passed = self.pass_the_gate().inspect_err(|_| self.reap());
+        let passed = self
+            .pass_the_gate()
+            .inspect_err(|_| self.reap())
+            .map_err(|error| diagnose::program(error, &self.record.rootfs, self.record.process.as_ref()));
         passed.and_then(|()| self.started()).map_err(|error| self.after_its_hooks(error))
     }
 

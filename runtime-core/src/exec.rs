@@ -7,6 +7,7 @@ use crate::cgroup::place::Below;
 use crate::container::{Container, namespace_kind, no_cgroup, not_running};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::launch::create::each_join;
+use crate::launch::diagnose;
 use crate::launch::listener::Receiver;
 use crate::launch::session::{Session, Setting};
 use crate::plan::exec::{self, Choices, Entry};
@@ -21,6 +22,7 @@ use crate::validate::annotations::keeps_groups;
 use crate::validate::{MemoryPlacement, NamespaceKind, validate_process, violations_error};
 use coracle_init::program::Slot;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A further process that is to be started.
@@ -153,10 +155,16 @@ impl<'c> Exec<'c> {
         };
         let mut session = Session::begin(plan.script, setting, &watch)?;
         session.beside()?;
-        watch.step(Phase::Exec, "wait for the program", || {
-            session.until_waiting(&mut |_| Ok(()), &mut |_, _| Ok(()))?;
-            if plan.held { session.release() } else { Ok(()) }
-        })?;
+        watch
+            .step(Phase::Exec, "wait for the program", || {
+                session.until_waiting(&mut |_| Ok(()), &mut |_, _| Ok(()))?;
+                if plan.held { session.release() } else { Ok(()) }
+            })
+            .map_err(|error| {
+                // With what is mounted there; a file that is not to be seen is not explained.
+                let root = PathBuf::from(format!("/proc/{}/root", first.unwrap_or_default()));
+                diagnose::program(error, &root, Some(&self.process))
+            })?;
         streams.deliver(session.take_console())?;
         let (identity, pidfd) = session.finish()?;
         Ok(ExecProcess { pidfd, pid: identity.pid, io: streams.io })

@@ -30,6 +30,7 @@ mod notify;
 mod options;
 mod places;
 mod process;
+mod programs;
 mod readiness;
 mod scheduling;
 mod seccomp;
@@ -42,6 +43,7 @@ fn main() -> std::process::ExitCode {
         lifecycle::CASES,
         exec::CASES,
         process::CASES,
+        programs::CASES,
         readiness::CASES,
         scheduling::CASES,
         mounts::CASES,

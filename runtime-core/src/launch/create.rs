@@ -10,6 +10,7 @@
 //!
 //! Must not: decide what to do. Tests: `tests` package, lifecycle; crash tests kill it between any two steps.
 
+use super::diagnose;
 use super::gate::Gate;
 use super::hook::run_hook;
 use super::listener::Receiver;
@@ -65,7 +66,10 @@ pub(crate) fn create(
                 Err(error) => Err(container.discard(error)),
             }
         }
-        Err(error) => Err(undo(runtime, &record, lock, cgroup, error)),
+        Err(error) => {
+            let error = diagnose::program(error, &record.rootfs, record.process.as_ref());
+            Err(undo(runtime, &record, lock, cgroup, error))
+        }
     }
 }
 

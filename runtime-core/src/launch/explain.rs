@@ -181,6 +181,11 @@ fn exec_failure(message: &Message, program: &str) -> Error {
             (format!("exec: \"{program}\": stat {program}: not a directory"), "exec-not-found", None)
         }
         libc::EISDIR => (format!("exec: \"{program}\": is a directory"), "exec-directory", None),
+        libc::EACCES if message.call == Call::Fstatfs => (
+            format!("exec: \"{program}\": permission denied"),
+            "exec-noexec",
+            Some("it lies on a file system that is mounted with noexec"),
+        ),
         libc::EACCES | libc::EPERM => (
             format!("exec: \"{program}\": permission denied"),
             "exec-denied",

@@ -3,6 +3,7 @@
 mod answer;
 pub(crate) mod channel;
 pub(crate) mod create;
+pub(crate) mod diagnose;
 pub(crate) mod explain;
 pub(crate) mod gate;
 pub(crate) mod hook;

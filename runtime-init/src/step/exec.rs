@@ -6,7 +6,7 @@
 
 use core::ffi::CStr;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 
 use crate::buf::{Buf, number};
@@ -17,7 +17,7 @@ use crate::sys::{self, Fd};
 use crate::walk::Walk;
 use crate::wire::{Call, Kind, LEN, Message};
 
-/// Part 0 `stat`, part 1 `faccessat2`, part 2 `open` and part 3 `read` of `/etc/passwd`.
+/// Part 0 `stat`, part 1 `faccessat2`, part 2 `open` and part 3 `read` of `/etc/passwd`, part 4 `statfs` of what may not be executed.
 #[inline(never)]
 pub(crate) fn find_program(w: &mut Walk<'_>, candidates: StrList, uid: u32, home: bool) -> Result<(), Fail> {
     let mut denied = None;
@@ -62,10 +62,18 @@ fn is_missing(errno: i32) -> bool {
 fn executable(path: &CStr) -> Result<(), Fail> {
     let st = rustix::fs::statat(rustix::fs::CWD, path, AtFlags::empty()).at(0, Call::Stat)?;
     match FileType::from_raw_mode(st.st_mode) {
-        FileType::RegularFile => sys::may_execute(path).at(1, Call::Access),
+        FileType::RegularFile => match sys::may_execute(path) {
+            // Nobody may, whatever the file's own permissions are: the caller is told apart from them.
+            Err(Errno::ACCESS) if on_noexec(path) => Err(Fail::new(4, Call::Fstatfs, Errno::ACCESS)),
+            other => other.at(1, Call::Access),
+        },
         FileType::Directory => Err(Fail::raw(0, Call::Stat, IS_DIRECTORY)),
         _ => Err(Fail::new(0, Call::Stat, Errno::ACCESS)),
     }
+}
+
+fn on_noexec(path: &CStr) -> bool {
+    rustix::fs::statvfs(path).is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::NOEXEC))
 }
 
 /// Bytes of `/etc/passwd` that are read; the image could make it endless.
