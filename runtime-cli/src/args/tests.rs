@@ -6,6 +6,9 @@ use super::*;
 /// Command lines that Docker, containerd, Podman and a CRI sent, one of each shape.
 const RECORDED: &str = include_str!("../../tests/data/argv.jsonl");
 
+/// Command lines that the sources of go-runc, conmon, Podman, CRI-O, conmon-rs, Buildah and BuildKit can send, and crun's own.
+const SOURCES: &str = include_str!("../../tests/data/engines.jsonl");
+
 fn words(line: &[&str]) -> Vec<OsString> {
     line.iter().map(OsString::from).collect()
 }
@@ -50,6 +53,52 @@ fn every_recorded_command_line_is_accepted() {
         accepted += 1;
     }
     assert!(accepted >= 50, "{accepted}");
+}
+
+/// One line for a command line: the command with its flags, what is left, and the flags before it.
+fn meaning(line: &[OsString]) -> String {
+    let (command, global, given) = read(line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
+    let shown = |known: &[&'static Flag], given: &Given<'_>| -> String {
+        let one = |flag: &&'static Flag| -> Vec<String> {
+            match flag.takes {
+                Takes::Switch => given
+                    .raw(flag)
+                    .map(|_| format!(" --{}={}", flag.long, given.on(flag)))
+                    .into_iter()
+                    .collect(),
+                Takes::List(_) => given.list(flag).map(|value| format!(" --{}={value}", flag.long)).collect(),
+                _ => given
+                    .raw(flag)
+                    .map(|value| format!(" --{}={}", flag.long, value.display()))
+                    .into_iter()
+                    .collect(),
+            }
+        };
+        known.iter().flat_map(one).collect()
+    };
+    let (own, before) = (shown(command.flags, &given), shown(flags::GLOBAL, &global));
+    format!("{}{own} | {} |{before}\n", command.name, rest(&given).join(" "))
+}
+
+/// What each command line means, beside the file with what it says. `UPDATE=1` writes the meanings anew.
+#[test]
+fn every_command_line_of_an_engine_means_what_is_recorded() {
+    let absent = ["checkpoint", "restore", "--version"];
+    let lines = RECORDED.lines().chain(SOURCES.lines()).filter_map(|line| {
+        let line: Vec<String> = serde_json::from_str(line).expect("a list of words");
+        let known = !line.iter().any(|word| absent.contains(&word.as_str()));
+        known.then(|| line.into_iter().map(OsString::from).collect::<Vec<_>>())
+    });
+    let all: String = lines.map(|line| meaning(&line)).collect();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/meanings.txt");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, &all).expect("written");
+    }
+    let expected = std::fs::read_to_string(&path).expect("read");
+    for (got, wanted) in all.lines().zip(expected.lines()) {
+        assert_eq!(got, wanted);
+    }
+    assert_eq!(all.lines().count(), expected.lines().count());
 }
 
 /// What libraries of engines can send beyond what was recorded.
