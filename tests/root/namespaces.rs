@@ -13,6 +13,7 @@ cases![
     users,
     users_other_than_root,
     users_joined,
+    users_joined_with_a_network_of_the_host,
     users_own_their_namespaces,
     users_unmapped,
     users_without_root,
@@ -213,6 +214,38 @@ fn users_joined(t: &T) {
     assert_ne!(seen["namespaces"]["pid"], json!(of(pid, "pid")), "a new one below the joined");
     assert_eq!(seen["pid"], 1);
     assert_eq!(seen["uid"]["real"], 0);
+    first.end();
+}
+
+/// The user namespace has no rights in what the host owns; whoever joins both has them before.
+fn users_joined_with_a_network_of_the_host(t: &T) {
+    t.differs("runc", "runc 1.1 wants the mappings again");
+    t.needs(&[Need::UserNamespaces]);
+    let mut first = Bundle::new(t, &["ready"]);
+    first.user_namespace(300_000);
+    let first = Container::new(t, &mut first);
+    first.ready();
+    let mut bundle = Bundle::new(t, &["ready"]);
+    bundle
+        .user_namespace(300_000)
+        .remove("/linux/uidMappings")
+        .remove("/linux/gidMappings")
+        .without_namespace("user")
+        .without_namespace("network");
+    let path = |pid: i32, kind: &str| format!("/proc/{pid}/ns/{kind}");
+    let here = i32::try_from(std::process::id()).unwrap();
+    bundle.add("/linux/namespaces", json!({"type": "user", "path": path(first.pid(), "user")}));
+    bundle.add("/linux/namespaces", json!({"type": "network", "path": path(here, "net")}));
+    // A new sysfs shows a network, and needs rights in it.
+    bundle.spec["mounts"].as_array_mut().unwrap().retain(|mount| mount["type"] != "sysfs");
+    let container = Container::new(t, &mut bundle);
+    container.ready();
+    for (kind, expected) in [("user", of(first.pid(), "user")), ("net", own("net"))] {
+        assert_eq!(of(container.pid(), kind), expected, "{kind}");
+        let seen = container.exec(&["/payload", "report"]).expect(0).json();
+        assert_eq!(seen["namespaces"][kind], json!(expected), "{kind}");
+    }
+    container.end();
     first.end();
 }
 

@@ -7,7 +7,7 @@
 //! 3. New namespaces come with the clone itself; below a *joined* user namespace they are unshared after the join, so that
 //!    their owner is right.
 //! 4. A new user namespace makes the child wait (`Born`): its mappings can only be written from outside.
-//! 5. The other joins follow.
+//! 5. The other joins follow; before a joined user namespace, where the runtime has rights of its own: what is joined need not belong to it.
 //! 6. The cgroup namespace is made in the cgroup, since the namespace's root is the cgroup of that moment.
 //! 7. A second clone enters a joined pid namespace, a pid namespace made below a joined user namespace, or (before Linux 6.0)
 //!    a new time namespace: these take effect for children only.
@@ -100,6 +100,10 @@ pub(crate) fn plan(
         script.step("/linux/cgroupsPath", Phase::Cgroup, Step::JoinCgroup { fd: *fd });
         script.step("", Phase::Cgroup, Step::Close { fd: *fd });
     }
+    let ahead = below_joined_user && !around.rootless;
+    if ahead {
+        join_others(script, wanted)?;
+    }
     if below_joined_user {
         join(script, wanted, NamespaceKind::User)?;
         // The change of credentials set it back to `fs.suid_dumpable`, and the namespace's other processes can see us.
@@ -135,14 +139,18 @@ pub(crate) fn plan(
         script.step(at(NamespaceKind::User), phase, Step::NamespaceRoot { groups, uid, gid });
         script.step("", phase, Step::NonDumpable);
     }
-    for kind in JOIN_ORDER {
-        join(script, wanted, kind)?;
+    if !ahead {
+        join_others(script, wanted)?;
     }
     if new_flags & NEWCGROUP != 0 && (script.clone_flags & NEWCGROUP == 0) && late & NEWCGROUP != 0 {
         script.step(at(NamespaceKind::Cgroup), phase, Step::Unshare { flags: NEWCGROUP });
     }
     second_clone(script, wanted, around, below_joined_user)?;
     settle(script, around.keep_keyring, labels)
+}
+
+fn join_others(script: &mut Script, wanted: &Namespaces) -> Result<()> {
+    JOIN_ORDER.into_iter().try_for_each(|kind| join(script, wanted, kind))
 }
 
 /// Waits for the network namespace that the parent made meanwhile, and enters it.
