@@ -328,6 +328,13 @@ fn cgroup_mount_version_2(t: &T) {
         assert!(has_options(mount, &["ro", "nosuid", "nodev", "noexec"]), "{mount}");
         container.end();
     }
+    // What is no flag is for the file system to judge.
+    let mut bundle = Bundle::new(t, &["exit", "0"]);
+    bundle.mount("cgroup", "cgroup", "/sys/fs/cgroup", &["ro", "no_such_option"]);
+    bundle.add("/linux/namespaces", json!({"type": "cgroup"}));
+    let error = Container::new(t, &mut bundle).create_call().done().error();
+    assert!(error["pointer"].as_str().unwrap().starts_with("/mounts/"), "{error}");
+    assert_eq!(error["errno"], "EINVAL", "{error}");
 }
 
 fn dev_of_the_image(t: &T) {

@@ -196,7 +196,7 @@ fn plan_one(
         }
         Opened::Later => {
             let fstype = if mount.kind == "cgroup" { "cgroup2" } else { mount.kind.as_str() };
-            let data = if fstype == "cgroup2" { &[][..] } else { flags.data.as_slice() };
+            let data = flags.data.as_slice();
             let context = lsm::mount_option(around.label, fstype, data);
             let version = counted(mount, fstype, around.kernel)?;
             let words = options(script, flags, data.iter().chain(&context).chain(&version), false)?;
