@@ -450,7 +450,7 @@ fn kill_reaches_all(t: &T) {
 /// Without a pid namespace of its own a container outlives its first process.
 fn kill_reaches_those_left_behind(t: &T) {
     t.differs("crun", "the container is not running then");
-    t.needs(&[Need::Controller("pids")]);
+    t.needs(&[Need::Controller("pids"), Need::Root]);
     let mut bundle = Bundle::new(t, &["ready"]);
     bundle.without_namespace("pid");
     let container = Container::new(t, &mut bundle);

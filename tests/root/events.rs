@@ -332,6 +332,15 @@ fn stats_as_runc_reads_them(t: &T) {
     theirs.call("delete").arg("--force").done().expect(0);
 }
 
+/// Until the command does nothing but wait for news (poll or ppoll, of either architecture): from then on it misses none.
+fn until_it_waits(events: &runtime::Running) {
+    let path = format!("/proc/{}/syscall", events.pid().as_raw_nonzero());
+    runtime::wait_until("the command to wait", || {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        ["7", "271", "73"].contains(&text.split(' ').next().unwrap_or_default())
+    });
+}
+
 fn oom(t: &T) {
     t.needs(&[Need::Controller("memory")]);
     t.differs("crun", "has no such command");
@@ -340,8 +349,7 @@ fn oom(t: &T) {
     let container = Container::new(t, &mut bundle);
     container.ready();
     let events = container.call("events").args(["--interval", "1h"]).within(Duration::from_secs(20)).start();
-    // It has to be there before the kill; nothing tells when.
-    std::thread::sleep(Duration::from_millis(300));
+    until_it_waits(&events);
     container.exec(&["/payload", "eat-memory", "200"]).expect(137);
     events.until("\"oom\"");
     container.end();
@@ -359,7 +367,7 @@ fn ends(t: &T) {
     let container = Container::new(t, &mut bundle);
     container.ready();
     let events = container.call("events").args(["--interval", "1h"]).within(Duration::from_secs(20)).start();
-    std::thread::sleep(Duration::from_millis(200));
+    until_it_waits(&events);
     container.kill("KILL");
     container.wait();
     if t.ours() {
