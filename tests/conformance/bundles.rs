@@ -28,7 +28,7 @@ pub const RULES: &[Rule] = &[
         &["/ociVersion"],
         |t| {
             for version in ["1.0.0", "1.0.2-dev", "1.0.0-rc2", "1.1.0+build.7", "1.2.1"] {
-                let mut bundle = Bundle::new(t, &["exit", "0"]);
+                let mut bundle = fresh(t, &["exit", "0"]);
                 bundle.set("/ociVersion", json!(version));
                 Container::new(t, &mut bundle).run().expect(0);
             }
@@ -40,7 +40,7 @@ pub const RULES: &[Rule] = &[
         "config.json is REQUIRED in the bundle's directory",
         &[],
         |t| {
-            let mut bundle = Bundle::new(t, &["exit", "0"]);
+            let mut bundle = fresh(t, &["exit", "0"]);
             let container = Container::new(t, &mut bundle);
             fs::rename(container.bundle.dir.join("config.json"), t.dir().join("config.json")).unwrap();
             refuses(&container);
@@ -53,7 +53,7 @@ pub const RULES: &[Rule] = &[
         &[],
         |t| {
             for text in ["", "{", "[]", r#"{"ociVersion": "1.0.0", }"#] {
-                let mut bundle = Bundle::new(t, &["exit", "0"]);
+                let mut bundle = fresh(t, &["exit", "0"]);
                 let container = Container::new(t, &mut bundle);
                 container.bundle.write_text(text);
                 refuses(&container);
@@ -109,7 +109,7 @@ pub const RULES: &[Rule] = &[
         "with readonly the root MUST be read-only inside",
         &["/root/readonly"],
         |t| {
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             bundle.set("/root/readonly", json!(true));
             let tries = [
                 json!(["open", "/new", "create"]),
@@ -128,7 +128,7 @@ pub const RULES: &[Rule] = &[
         "without readonly the root is writable: the default is false (MUST be applied)",
         &["/root/readonly"],
         |t| {
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             assert!(works(&answers(t, &mut bundle, &[json!(["open", "/one", "create"])])[0]));
             bundle.set("/root/readonly", json!(false));
             assert!(works(&answers(t, &mut bundle, &[json!(["open", "/two", "create"])])[0]));
@@ -179,7 +179,7 @@ pub const RULES: &[Rule] = &[
         "the state has the container's annotations (MUST be returned)",
         &["/annotations/*"],
         |t| {
-            let mut bundle = Bundle::new(t, &["ready"]);
+            let mut bundle = fresh(t, &["ready"]);
             let annotations = json!({"com.example.key": "value", "unknown key": "is no error", "empty": ""});
             bundle.set("/annotations", annotations.clone());
             let container = Container::new(t, &mut bundle);

@@ -21,7 +21,7 @@ fn places(pid: i32) -> Vec<String> {
 /// The owner of the control group of a container with these options of its mount.
 fn owner(t: &T, options: &[&str], namespace: bool) -> (u32, u32) {
     t.needs(&[Need::CgroupV2, Need::UserNamespaces]);
-    let mut bundle = Bundle::new(t, &["ready"]);
+    let mut bundle = fresh(t, &["ready"]);
     bundle.user_namespace(100_000).mount("cgroup", "cgroup", "/sys/fs/cgroup", options);
     if namespace {
         bundle.add("/linux/namespaces", json!({"type": "cgroup"}));
@@ -42,7 +42,7 @@ macro_rules! class {
             if host::mounts().iter().any(|mount| mount.kind == "resctrl") {
                 t.skip("a resctrl file system is mounted");
             }
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             bundle.set("/linux/intelRdt", json!($value));
             is_refused(t, &mut bundle);
         })
@@ -56,7 +56,7 @@ pub const RULES: &[Rule] = &[
         "an absolute path MUST be taken as relative to the mount point",
         &["/linux/cgroupsPath"],
         |t| {
-            let mut bundle = Bundle::new(t, &["ready"]);
+            let mut bundle = fresh(t, &["ready"]);
             let container = Container::new(t, &mut bundle);
             container.create();
             let places = places(container.pid());
@@ -76,7 +76,7 @@ pub const RULES: &[Rule] = &[
         "directories that are not there are made (MUST be applied)",
         &["/linux/cgroupsPath"],
         |t| {
-            let mut bundle = Bundle::new(t, &["ready"]);
+            let mut bundle = fresh(t, &["ready"]);
             let container = Container::new(t, &mut bundle);
             let mut spec = container.bundle.spec.clone();
             let deep = format!("{}/deep/below/{}", container.cgroup, container.id);
@@ -103,7 +103,7 @@ pub const RULES: &[Rule] = &[
             let name = format!("relative-{}", std::process::id());
             let mut seen = Vec::new();
             for _ in 0..2 {
-                let mut bundle = Bundle::new(t, &["ready"]);
+                let mut bundle = fresh(t, &["ready"]);
                 let container = Container::new(t, &mut bundle);
                 let mut spec = container.bundle.spec.clone();
                 spec["linux"]["cgroupsPath"] = json!(name);
@@ -123,7 +123,7 @@ pub const RULES: &[Rule] = &[
         "a further process of the container is in the same place (MUST be applied)",
         &["/linux/cgroupsPath"],
         |t| {
-            let mut bundle = Bundle::new(t, &["ready"]);
+            let mut bundle = fresh(t, &["ready"]);
             let container = Container::new(t, &mut bundle);
             container.ready();
             let first = fs::read_to_string(format!("/proc/{}/cgroup", container.pid())).unwrap();
@@ -140,7 +140,7 @@ pub const RULES: &[Rule] = &[
         "with a cgroup namespace the process is at its root (MUST be applied)",
         &["/linux/namespaces/*/type"],
         |t| {
-            let mut bundle = Bundle::new(t, &["report"]);
+            let mut bundle = fresh(t, &["report"]);
             bundle.add("/linux/namespaces", json!({"type": "cgroup"}));
             let seen = report(t, &mut bundle);
             let lines = seen["cgroup"].as_array().unwrap().iter().map(|line| line.as_str().unwrap());
@@ -160,7 +160,7 @@ pub const RULES: &[Rule] = &[
         "the hierarchies can be mounted (MUST be applied)",
         &["/mounts/*/type"],
         |t| {
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             bundle.add("/linux/namespaces", json!({"type": "cgroup"}));
             bundle.mount("cgroup", "cgroup", "/sys/fs/cgroup", &["nosuid", "noexec", "nodev", "ro"]);
             let file = if cgroup::mode() == cgroup::Mode::Version2 {
@@ -203,7 +203,7 @@ pub const RULES: &[Rule] = &[
     class!("class_with_monitoring", "without a resctrl file system it MUST be an error", &["/linux/intelRdt/enableMonitoring"], {"enableMonitoring": true}),
     class!("class_with_a_wrong_line", "memBwSchema MUST start with `MB:` and have one line", &["/linux/intelRdt/memBwSchema"], {"memBwSchema": "L3:0=20\nMB:0=20"}),
     holds("no_class", CACHES, "without intelRdt no resctrl file system MUST be touched", &[], |t| {
-        let mut bundle = Bundle::new(t, &["exit", "0"]);
+        let mut bundle = fresh(t, &["exit", "0"]);
         let before = fs::read_dir("/sys/fs/resctrl").map(|all| all.count()).ok();
         Container::new(t, &mut bundle).run().expect(0);
         assert_eq!(fs::read_dir("/sys/fs/resctrl").map(|all| all.count()).ok(), before);

@@ -66,7 +66,7 @@ pub const RULES: &[Rule] = &[
         "null, zero, full, random, urandom and tty MUST be there",
         &[],
         |t| {
-            let mut bundle = Bundle::new(t, &["report"]);
+            let mut bundle = fresh(t, &["report"]);
             let seen = report_on(t, &mut bundle, &DEFAULT.map(|(path, ..)| path));
             for (path, major, minor) in DEFAULT {
                 is_node(&seen, path, "char", major, minor);
@@ -79,7 +79,7 @@ pub const RULES: &[Rule] = &[
         "null, zero, full, random, urandom and tty MUST be there",
         &["/linux/resources/devices/*/allow"],
         |t| {
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             bundle.set("/process/user", json!({"uid": 1000, "gid": 1000}));
             let got = answers(
                 t,
@@ -102,7 +102,7 @@ pub const RULES: &[Rule] = &[
         &["/linux/uidMappings"],
         |t| {
             t.needs(&[Need::UserNamespaces]);
-            let mut bundle = Bundle::new(t, &["report"]);
+            let mut bundle = fresh(t, &["report"]);
             bundle.user_namespace(100_000);
             let seen = report_on(t, &mut bundle, &DEFAULT.map(|(path, ..)| path));
             for (path, major, minor) in DEFAULT {
@@ -116,7 +116,7 @@ pub const RULES: &[Rule] = &[
         "/dev/ptmx MUST be a link to or a mount of the container's own",
         &["/mounts/*/type"],
         |t| {
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             let got = answers(t, &mut bundle, &[json!(["list", "/dev/pts"]), json!(["open", "/dev/ptmx", "rw"])]);
             assert_eq!(got[0]["ok"], json!(["ptmx"]));
             assert!(works(&got[1]), "{}", got[1]);
@@ -129,7 +129,7 @@ pub const RULES: &[Rule] = &[
         &["/process/terminal"],
         |t| {
             let socket = terminal::ConsoleSocket::new(t.dir().join("console"));
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             look_at(&mut bundle, &["/dev/console"]);
             bundle.set("/process/terminal", json!(true));
             let container = Container::new(t, &mut bundle);
@@ -150,7 +150,7 @@ pub const RULES: &[Rule] = &[
         |t| {
             let links = [("/dev/fd", "/proc/self/fd"), ("/dev/stdin", "/proc/self/fd/0"),
                          ("/dev/stdout", "/proc/self/fd/1"), ("/dev/stderr", "/proc/self/fd/2")];
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             let got = answers(t, &mut bundle, &links.map(|(path, _)| json!(["readlink", path])));
             for ((path, target), answer) in links.iter().zip(&got) {
                 assert_eq!(answer["ok"], json!(target), "{path}");
@@ -166,7 +166,7 @@ pub const RULES: &[Rule] = &[
             "/linux/devices/*/fileMode", "/linux/devices/*/uid", "/linux/devices/*/gid",
         ],
         |t| {
-            let mut bundle = Bundle::new(t, &["report"]);
+            let mut bundle = fresh(t, &["report"]);
             bundle.set(
                 "/linux/devices",
                 json!([
@@ -193,9 +193,12 @@ pub const RULES: &[Rule] = &[
         "only a file that does not match the device MUST be an error",
         &["/linux/devices/*/path"],
         |t| {
-            let mut bundle = Bundle::new(t, &["report"]);
-            bundle.set("/linux/devices", json!([{"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666, "uid": 0, "gid": 0}]));
-            is_node(&report_on(t, &mut bundle, &["/dev/null"]), "/dev/null", "char", 1, 3);
+            let mut bundle = fresh(t, &["report"]);
+            let mode = rustix::fs::Mode::from_raw_mode(0o600);
+            let number = rustix::fs::makedev(10, 237);
+            rustix::fs::mknodat(rustix::fs::CWD, bundle.inside("/etc/node"), rustix::fs::FileType::CharacterDevice, mode, number).unwrap();
+            bundle.set("/linux/devices", json!([{"path": "/etc/node", "type": "c", "major": 10, "minor": 237}]));
+            is_node(&report_on(t, &mut bundle, &["/etc/node"]), "/etc/node", "char", 10, 237);
         },
     ),
     refused(
@@ -214,7 +217,7 @@ pub const RULES: &[Rule] = &[
         "a file at the path that does not match the device MUST be an error",
         &["/linux/devices/*/minor"],
         |t| {
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             let mode = rustix::fs::Mode::from_raw_mode(0o666);
             let null = rustix::fs::makedev(1, 3);
             rustix::fs::mknodat(rustix::fs::CWD, bundle.inside("/etc/node"), rustix::fs::FileType::CharacterDevice, mode, null).unwrap();
@@ -235,7 +238,7 @@ pub const RULES: &[Rule] = &[
         "config-linux.md#devices",
         "a container MAY NOT use a device that is neither listed nor a default one",
         &["/linux/resources/devices/*/access"],
-        |t| assert!(!allows(t, &mut Bundle::new(t, &[]), "c", 10, 237, "r")),
+        |t| assert!(!allows(t, &mut fresh(t, &[]), "c", 10, 237, "r")),
     )
     .needs(CONTROLLER),
     holds(
@@ -247,17 +250,17 @@ pub const RULES: &[Rule] = &[
             "/linux/resources/devices/*/minor", "/linux/resources/devices/*/access",
         ],
         |t| {
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             let deny = json!({"allow": false, "access": "rwm"});
             rules(&mut bundle, json!([deny, {"allow": true, "type": "c", "major": 10, "minor": 237, "access": "rm"}]));
             assert!(allows(t, &mut bundle, "c", 10, 237, "r"));
             assert!(!allows(t, &mut bundle, "c", 10, 237, "w"), "reading was allowed");
             assert!(!allows(t, &mut bundle, "c", 10, 229, "r"), "another number");
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             rules(&mut bundle, json!([deny, {"allow": true, "type": "b", "major": 7, "access": "rwm"}]));
             assert!(allows(t, &mut bundle, "b", 7, 77, "r"), "every minor number");
             assert!(!allows(t, &mut bundle, "c", 7, 77, "r"), "another type");
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             rules(&mut bundle, json!([deny, {"allow": true, "type": "a", "access": "rwm"}]));
             assert!(allows(t, &mut bundle, "c", 10, 237, "r"), "all");
         },
@@ -269,7 +272,7 @@ pub const RULES: &[Rule] = &[
         "the entries MUST be applied in the listed order",
         &["/linux/resources/devices/*/allow"],
         |t| {
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             let one = |allow: bool| json!({"allow": allow, "type": "c", "major": 10, "minor": 237, "access": "rwm"});
             let deny = json!({"allow": false, "access": "rwm"});
             rules(&mut bundle, json!([deny, one(true), one(false)]));

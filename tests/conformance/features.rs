@@ -40,7 +40,7 @@ pub const RULES: &[Rule] = &[
         |t| {
             let seen = features(t);
             for key in ["ociVersionMin", "ociVersionMax"] {
-                let mut bundle = Bundle::new(t, &["exit", "0"]);
+                let mut bundle = fresh(t, &["exit", "0"]);
                 bundle.set("/ociVersion", seen[key].clone());
                 Container::new(t, &mut bundle).run().expect(0);
             }
@@ -53,7 +53,7 @@ pub const RULES: &[Rule] = &[
         &["/mounts/*/options/*"],
         |t| {
             let seen = features(t);
-            let mut bundle = Bundle::new(t, &["exit", "0"]);
+            let mut bundle = fresh(t, &["exit", "0"]);
             // These need something to work on.
             let others = ["bind", "rbind", "remount", "idmap", "ridmap"];
             let all = seen["mountOptions"].as_array().cloned().unwrap_or_default();
@@ -76,7 +76,7 @@ pub const RULES: &[Rule] = &[
         |t| {
             let seen = features(t);
             let out = outside(t, "seen");
-            let mut bundle = Bundle::new(t, &["exit", "0"]);
+            let mut bundle = fresh(t, &["exit", "0"]);
             bundle.bind(&out, "/seen", &["rw"]);
             let kinds: Vec<String> = seen["hooks"]
                 .as_array()
@@ -103,7 +103,7 @@ pub const RULES: &[Rule] = &[
 ];
 /// The features structure; without one there is nothing to look at.
 fn features(t: &T) -> Value {
-    let mut bundle = Bundle::new(t, &[]);
+    let mut bundle = fresh(t, &[]);
     let container = Container::new(t, &mut bundle);
     let done = container.bare("features").done();
     if done.code() != 0 {

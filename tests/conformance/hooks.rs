@@ -34,9 +34,10 @@ fn names(file: &Path) -> Vec<String> {
     notes(file).iter().map(|note| note["hook"].as_str().unwrap().to_owned()).collect()
 }
 
-/// The life of a container with one hook: what the hook noted, and the mount namespace of the container.
-fn one(t: &T, kind: &str, words: &[&str]) -> (Value, String, Value) {
-    let mut bundle = Bundle::new(t, &["ready"]);
+/// The life of a container with one hook: what the hook noted, the mount namespace of the container and the operation that called the
+/// hook, what the state has to be.
+fn one(t: &T, kind: &str, words: &[&str]) -> (Value, Value, Value) {
+    let mut bundle = fresh(t, &["ready"]);
     let file = log_file(t, &mut bundle);
     bundle.add(&format!("/hooks/{kind}"), noting(kind, &file, kind, words));
     bundle.set("/annotations", json!({"com.example.key": "value"}));
@@ -50,18 +51,19 @@ fn one(t: &T, kind: &str, words: &[&str]) -> (Value, String, Value) {
     let namespace = fs::read_link(format!("/proc/{pid}/ns/mnt")).unwrap().display().to_string();
     let state = json!({"id": container.id, "pid": pid, "bundle": container.bundle.dir});
     container.end();
-    let number = KINDS.iter().position(|one| *one == kind).unwrap();
-    assert_eq!((by_create, by_start), (number < 3, number < 5), "the operation that calls it");
     assert_eq!(names(&file), [kind], "it is called once");
-    (notes(&file)[0].clone(), namespace, state)
+    (notes(&file)[0].clone(), json!({"mnt": namespace, "byCreate": by_create, "byStart": by_start}), state)
 }
 
 /// In the runtime's namespaces or in the container's.
 fn is_where(t: &T, kind: &str) {
-    let (note, container, _) = one(t, kind, &[]);
+    let (note, about, _) = one(t, kind, &[]);
+    let number = KINDS.iter().position(|one| *one == kind).unwrap();
+    let calls = (about["byCreate"] == true, about["byStart"] == true);
+    assert_eq!(calls, (number < 3, number < 5), "called by create, called by start at the latest");
     let own = fs::read_link("/proc/self/ns/mnt").unwrap().display().to_string();
     let inside = ["createContainer", "startContainer"].contains(&kind);
-    assert_eq!(note["mnt"], if inside { container } else { own });
+    assert_eq!(note["mnt"], if inside { about["mnt"].clone() } else { json!(own) });
 }
 
 /// The state of the container on its standard input.
@@ -92,7 +94,7 @@ fn is_given(t: &T, kind: &str) {
 
 /// A hook that takes longer than its time is ended, and its operation fails.
 fn is_aborted(t: &T, kind: &str) {
-    let mut bundle = Bundle::new(t, &["ready"]);
+    let mut bundle = fresh(t, &["ready"]);
     let file = log_file(t, &mut bundle);
     let mut hook = noting(kind, &file, kind, &["sleep", "20000"]);
     hook["timeout"] = json!(1);
@@ -119,7 +121,7 @@ fn is_aborted(t: &T, kind: &str) {
 
 /// A failing hook before the start: no container, what follows is not run, what was to be run at the end is.
 fn fails_the_creation(t: &T, kind: &str) {
-    let mut bundle = Bundle::new(t, &["ready"]);
+    let mut bundle = fresh(t, &["ready"]);
     let file = log_file(t, &mut bundle);
     bundle.add(&format!("/hooks/{kind}"), noting(kind, &file, "first", &["exit", "3"]));
     bundle.add(&format!("/hooks/{kind}"), noting(kind, &file, "second", &[]));
@@ -130,7 +132,7 @@ fn fails_the_creation(t: &T, kind: &str) {
 
 /// A failing hook of the start: the container is stopped and destroyed, and its poststop hooks are called.
 fn fails_the_start(t: &T, kind: &str) {
-    let mut bundle = Bundle::new(t, &["ready"]);
+    let mut bundle = fresh(t, &["ready"]);
     let file = log_file(t, &mut bundle);
     bundle.add(&format!("/hooks/{kind}"), noting(kind, &file, "first", &["exit", "3"]));
     bundle.add("/hooks/poststop", noting("poststop", &file, "poststop", &[]));
@@ -262,7 +264,7 @@ const TOGETHER: &[Rule] = &[
         "prestart, createRuntime, createContainer, startContainer, the program, poststart, poststop: MUST be in this order, each in the listed order",
         &["/hooks/prestart", "/hooks/createRuntime", "/hooks/createContainer", "/hooks/startContainer", "/hooks/poststart", "/hooks/poststop"],
         |t| {
-            let mut bundle = Bundle::new(t, &["ready"]);
+            let mut bundle = fresh(t, &["ready"]);
             let file = log_file(t, &mut bundle);
             let mut wanted = Vec::new();
             for kind in KINDS {
@@ -284,7 +286,7 @@ const TOGETHER: &[Rule] = &[
         &["/hooks/createContainer"],
         |t| {
             // The host's path of the root file system is still to be seen, with what is mounted there.
-            let mut bundle = Bundle::new(t, &["ready"]);
+            let mut bundle = fresh(t, &["ready"]);
             let out = t.dir().join("seen");
             let proof = bundle.inside("/proc/self/status");
             let text = format!("#!/bin/sh\nif [ -e {} ]; then echo mounted; fi > {}\n", proof.display(), out.display());
@@ -314,7 +316,7 @@ const TOGETHER: &[Rule] = &[
         "a failing poststop hook MUST be a warning, the remaining hooks are called",
         &["/hooks/poststop"],
         |t| {
-            let mut bundle = Bundle::new(t, &["exit", "0"]);
+            let mut bundle = fresh(t, &["exit", "0"]);
             let file = log_file(t, &mut bundle);
             bundle.add("/hooks/poststop", noting("poststop", &file, "first", &["exit", "3"]));
             bundle.add("/hooks/poststop", noting("poststop", &file, "second", &[]));
@@ -332,7 +334,7 @@ const TOGETHER: &[Rule] = &[
         &["/hooks/poststart"],
         |t| {
             // The hook waits until the program has said something; a program that is not executed yet never does.
-            let mut bundle = Bundle::new(t, &["ready"]);
+            let mut bundle = fresh(t, &["ready"]);
             let out = t.dir().join("seen");
             let script = t.dir().join("wait");
             let text = format!(
@@ -360,7 +362,7 @@ const TOGETHER: &[Rule] = &[
         "a hook that cannot be run MUST be an error",
         &["/hooks/createRuntime"],
         |t| {
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             bundle.add("/hooks/createRuntime", json!({"path": "/no/such/hook"}));
             is_refused(t, &mut bundle);
         },
@@ -371,7 +373,7 @@ const TOGETHER: &[Rule] = &[
         "without a timeout a hook is not aborted: it is OPTIONAL",
         &["/hooks/createRuntime"],
         |t| {
-            let mut bundle = Bundle::new(t, &["exit", "0"]);
+            let mut bundle = fresh(t, &["exit", "0"]);
             let file = log_file(t, &mut bundle);
             bundle.add("/hooks/createRuntime", noting("createRuntime", &file, "slow", &["sleep", "1500"]));
             Container::new(t, &mut bundle).run().expect(0);

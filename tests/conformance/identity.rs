@@ -66,7 +66,7 @@ pub const RULES: &[Rule] = &[
         &["/process/user/gid"],
         |t| {
             for groups in [json!(null), json!([])] {
-                let mut bundle = Bundle::new(t, &["report"]);
+                let mut bundle = fresh(t, &["report"]);
                 bundle.set("/process/user", json!({"uid": 1000, "gid": 1000, "additionalGids": groups}));
                 if groups.is_null() {
                     bundle.remove("/process/user/additionalGids");
@@ -158,7 +158,7 @@ pub const RULES: &[Rule] = &[
         &["/process/rlimits/*/type", "/process/rlimits/*/soft", "/process/rlimits/*/hard"],
         |t| {
             // What nobody here may raise has to lie below the present value; some values would end the process.
-            let mut bundle = Bundle::new(t, &["report"]);
+            let mut bundle = fresh(t, &["report"]);
             with_rlimits(&mut bundle, json!([]));
             let now = report(t, &mut bundle)["rlimits"].clone();
             let mut limits = Vec::new();
@@ -200,7 +200,7 @@ pub const RULES: &[Rule] = &[
         &["/process/rlimits/*/hard"],
         |t| {
             t.needs(&[need::SYS_RESOURCE]);
-            let mut bundle = Bundle::new(t, &["report"]);
+            let mut bundle = fresh(t, &["report"]);
             with_rlimits(
                 &mut bundle,
                 json!([{"type": "RLIMIT_NOFILE", "soft": 1_000_000, "hard": 1_000_000}]),

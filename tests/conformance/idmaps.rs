@@ -43,7 +43,7 @@ fn owner(seen: &Value, path: &str) -> (i64, i64) {
 }
 
 fn without_one(t: &T, missing: &str) {
-    let mut bundle = Bundle::new(t, &[]);
+    let mut bundle = fresh(t, &[]);
     let mut mount = mapped(&own(outside(t, "source"), 5000), &["bind", "idmap"], Some((100, 100)));
     mount.as_object_mut().unwrap().remove(missing);
     bundle.add("/mounts", mount);
@@ -53,7 +53,7 @@ fn without_one(t: &T, missing: &str) {
 pub const RULES: &[Rule] = &[
     holds("own_mappings", OPTION, "with mappings of its own a mount MUST have them", FIELDS, |t| {
         let source = own(outside(t, "source"), 5003);
-        let mut bundle = Bundle::new(t, &[]);
+        let mut bundle = fresh(t, &[]);
         bundle.add("/mounts", mapped(&source, &["bind", "idmap"], Some((100, 200))));
         assert_eq!(owner(&report_on(t, &mut bundle, &["/data/file"]), "/data/file"), (103, 203));
     })
@@ -65,7 +65,7 @@ pub const RULES: &[Rule] = &[
         FIELDS,
         |t| {
             let source = own(outside(t, "source"), 5003);
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             bundle.add("/mounts", mapped(&source, &["bind"], Some((100, 200))));
             assert_eq!(owner(&report_on(t, &mut bundle, &["/data/file"]), "/data/file"), (103, 203));
         },
@@ -78,7 +78,7 @@ pub const RULES: &[Rule] = &[
         &["/mounts/*/options/*", "/linux/uidMappings"],
         |t| {
             let source = own(outside(t, "source"), 7);
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             look_at(&mut bundle, &["/data/file"]);
             bundle.user_namespace(100_000).add("/mounts", mapped(&source, &["bind", "idmap"], None));
             let done = Container::new(t, &mut bundle).run();
@@ -95,7 +95,7 @@ pub const RULES: &[Rule] = &[
         FIELDS,
         |t| {
             let source = own(outside(t, "source"), 5003);
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             bundle
                 .user_namespace(100_000)
                 .add("/mounts", mapped(&source, &["bind", "idmap"], Some((100_100, 100_200))));
@@ -113,7 +113,7 @@ pub const RULES: &[Rule] = &[
                 let nested = Nested::new(t, option);
                 own(nested.0.clone(), 5003);
                 own(nested.0.join("sub"), 5003);
-                let mut bundle = Bundle::new(t, &[]);
+                let mut bundle = fresh(t, &[]);
                 bundle.add("/mounts", mapped(&nested.0, &["rbind", option], Some((100, 100))));
                 let seen = report_on(t, &mut bundle, &["/data/file", "/data/sub/file"]);
                 assert_eq!(owner(&seen, "/data/file"), (103, 103), "{option}");
@@ -129,7 +129,7 @@ pub const RULES: &[Rule] = &[
         &["/mounts/*/options/*"],
         |t| {
             for option in ["idmap", "ridmap"] {
-                let mut bundle = Bundle::new(t, &[]);
+                let mut bundle = fresh(t, &[]);
                 bundle.add("/mounts", mapped(&own(outside(t, option), 5000), &["rbind", option], None));
                 is_refused(t, &mut bundle);
             }
@@ -158,7 +158,7 @@ pub const RULES: &[Rule] = &[
         "a mapping that cannot be applied MUST be an error",
         FIELDS,
         |t| {
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             bundle.add("/mounts", mapped(Path::new("/proc/sys"), &["bind", "idmap"], Some((100, 100))));
             is_refused(t, &mut bundle);
         },

@@ -13,7 +13,7 @@ pub const RULES: &[Rule] = &[
         &["/mounts/*/destination", "/mounts/*/type", "/mounts/*/source"],
         |t| {
             // The second hides the first; the third lies in the second.
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             bundle.mount("tmpfs", "one", "/a/b", &["mode=755"]).mount("tmpfs", "two", "/a", &["mode=755"]);
             bundle.mount("tmpfs", "three", "/a/c", &["mode=755"]);
             let tries = [json!(["list", "/a"]), json!(["mounts"])];
@@ -51,7 +51,7 @@ pub const RULES: &[Rule] = &[
         &["/mounts/*/destination"],
         |t| {
             let other = outside(t, "other");
-            let mut bundle = Bundle::new(t, &["report"]);
+            let mut bundle = fresh(t, &["report"]);
             std::os::unix::fs::symlink(&other, bundle.inside("/link")).unwrap();
             bundle.mount("tmpfs", "tmpfs", "/link/below", &[]);
             let container = Container::new(t, &mut bundle);
@@ -72,7 +72,7 @@ pub const RULES: &[Rule] = &[
         |t| {
             let file = outside(t, "source").join("file");
             fs::write(&file, "text").unwrap();
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             bundle.mount("tmpfs", "tmpfs", "/new/deep/directory", &[]).bind(&file, "/new/file", &["ro"]);
             let got = answers(
                 t,
@@ -89,7 +89,7 @@ pub const RULES: &[Rule] = &[
         "a relative source of a bind mount is taken from the bundle's directory (MUST be applied)",
         &["/mounts/*/source"],
         |t| {
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             fs::create_dir(bundle.dir.join("data")).unwrap();
             fs::write(bundle.dir.join("data/file"), "text").unwrap();
             bundle.mount("bind", "data", "/data", &["bind"]);
@@ -116,7 +116,7 @@ pub const RULES: &[Rule] = &[
         "with bind or rbind the type is a dummy (MUST be applied by the options)",
         &["/mounts/*/type", "/mounts/*/options/*"],
         |t| {
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             let dir = bundle.dir.join("data");
             fs::create_dir(&dir).unwrap();
             fs::write(dir.join("file"), "text").unwrap();
@@ -142,7 +142,7 @@ pub const RULES: &[Rule] = &[
         &["/mounts/*/options/*"],
         |t| {
             let nested = Nested::new(t, "nested");
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             bundle.bind(&nested.0, "/one", &[]);
             bundle.mount("bind", nested.0.to_str().unwrap(), "/all", &["rbind"]);
             let got = answers(t, &mut bundle, &[json!(["list", "/one/sub"]), json!(["list", "/all/sub"])]);
@@ -157,7 +157,7 @@ pub const RULES: &[Rule] = &[
         &["/mounts/*/destination"],
         |t| {
             let nested = Nested::new(t, "of-the-host");
-            let mut bundle = Bundle::new(t, &["report"]);
+            let mut bundle = fresh(t, &["report"]);
             let seen = report(t, &mut bundle);
             let text = seen["mounts"].to_string();
             assert!(!text.contains(nested.0.to_str().unwrap()), "{text}");
@@ -172,7 +172,7 @@ pub const RULES: &[Rule] = &[
         "proc, sysfs, devpts and tmpfs for shared memory SHOULD be available",
         &["/mounts/*/type"],
         |t| {
-            let mut bundle = Bundle::new(t, &["report"]);
+            let mut bundle = fresh(t, &["report"]);
             let seen = report(t, &mut bundle);
             for (target, kind) in
                 [("/proc", "proc"), ("/sys", "sysfs"), ("/dev/pts", "devpts"), ("/dev/shm", "tmpfs")]
@@ -182,7 +182,7 @@ pub const RULES: &[Rule] = &[
         },
     ),
     holds("no_mounts_at_all", "config.md#mounts", "the list of mounts is OPTIONAL", &[], |t| {
-        let mut bundle = Bundle::new(t, &["print", "inside"]);
+        let mut bundle = fresh(t, &["print", "inside"]);
         for key in ["/mounts", "/linux/maskedPaths", "/linux/readonlyPaths"] {
             bundle.remove(key);
         }
@@ -195,7 +195,7 @@ pub const RULES: &[Rule] = &[
         "unknown options SHOULD reach the file system, joined by commas",
         &["/mounts/*/options/*"],
         |t| {
-            let mut bundle = Bundle::new(t, &["report"]);
+            let mut bundle = fresh(t, &["report"]);
             bundle.mount("tmpfs", "tmpfs", "/data", &["size=1m", "nosuid", "mode=1700", "nr_inodes=77"]);
             let seen = report_on(t, &mut bundle, &["/data"]);
             assert!(has_options(
@@ -220,7 +220,7 @@ pub const RULES: &[Rule] = &[
         |t| {
             let nested = Nested::new(t, "shared");
             mount_change(&nested.0, MountPropagationFlags::SHARED | MountPropagationFlags::REC).unwrap();
-            let mut bundle = Bundle::new(t, &["ready"]);
+            let mut bundle = fresh(t, &["ready"]);
             bundle.bind(&nested.0, "/data", &["rprivate"]).mount("tmpfs", "tmpfs", "/data/sub", &[]);
             let container = Container::new(t, &mut bundle);
             container.create();

@@ -63,7 +63,7 @@ fn without<'b>(bundle: &'b mut Bundle, kind: &str) -> &'b mut Bundle {
 
 /// Joins the namespace of another container.
 fn joins(t: &T, kind: &str, file: &str) {
-    let mut first = Bundle::new(t, &["ready"]);
+    let mut first = fresh(t, &["ready"]);
     if !["pid", "network", "ipc", "uts"].contains(&kind) {
         first.add("/linux/namespaces", json!({"type": kind}));
     }
@@ -71,7 +71,7 @@ fn joins(t: &T, kind: &str, file: &str) {
     first.ready();
     let path = format!("/proc/{}/ns/{file}", first.pid());
     let there = fs::read_link(&path).unwrap();
-    let mut bundle = Bundle::new(t, &["report"]);
+    let mut bundle = fresh(t, &["report"]);
     if kind == "uts" {
         bundle.remove("/hostname");
     }
@@ -151,13 +151,13 @@ pub const RULES: &[Rule] = &[
         "with a path the process MUST be placed in that namespace of type user",
         PATH,
         |t| {
-            let mut first = Bundle::new(t, &["ready"]);
+            let mut first = fresh(t, &["ready"]);
             first.user_namespace(300_000);
             let first = Container::new(t, &mut first);
             first.ready();
             let path = format!("/proc/{}/ns/user", first.pid());
             let there = fs::read_link(&path).unwrap();
-            let mut bundle = Bundle::new(t, &["report"]);
+            let mut bundle = fresh(t, &["report"]);
             bundle.user_namespace(300_000).without_namespace("user");
             bundle.remove("/linux/uidMappings").remove("/linux/gidMappings");
             bundle.add("/linux/namespaces", json!({"type": "user", "path": path}));
@@ -175,7 +175,7 @@ pub const RULES: &[Rule] = &[
         &["/linux/namespaces/*/type"],
         |t| {
             for (kind, _) in KINDS.iter().filter(|(kind, _)| *kind != "user") {
-                let mut bundle = Bundle::new(t, &[]);
+                let mut bundle = fresh(t, &[]);
                 bundle.without_namespace(kind);
                 bundle.add("/linux/namespaces", json!({"type": kind})).add("/linux/namespaces", json!({"type": kind}));
                 is_refused(t, &mut bundle);
@@ -229,7 +229,7 @@ pub const RULES: &[Rule] = &[
         "in a pid namespace only the processes inside are seen (SHOULD be supported)",
         &["/linux/namespaces/*/type"],
         |t| {
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             let got = answers(t, &mut bundle, &[json!(["list", "/proc"]), json!(["kill", 2, 0])]);
             let numbers = got[0]["ok"].as_array().unwrap().iter();
             let pids: Vec<&str> = numbers.map(|name| name.as_str().unwrap()).filter(|name| name.parse::<u32>().is_ok()).collect();
@@ -304,7 +304,7 @@ pub const RULES: &[Rule] = &[
         &["/linux/uidMappings"],
         |t| {
             use std::os::unix::fs::MetadataExt;
-            let mut bundle = Bundle::new(t, &["exit", "0"]);
+            let mut bundle = fresh(t, &["exit", "0"]);
             bundle.user_namespace(100_000);
             let owned = |path: &str| (fs::metadata(bundle.inside(path)).unwrap().uid(), fs::metadata(bundle.inside(path)).unwrap().gid());
             fs::write(bundle.inside("/etc/strange"), "").unwrap();

@@ -54,7 +54,7 @@ fn ip(words: &[&str]) -> Option<String> {
 
 /// What a container with these devices sees: IPv4 addresses, IPv6 addresses, names.
 fn seen(t: &T, devices: Value) -> [String; 3] {
-    let mut bundle = Bundle::new(t, &[]);
+    let mut bundle = fresh(t, &[]);
     bundle.set("/linux/netDevices", devices);
     let files = ["/proc/net/fib_trie", "/proc/net/if_inet6", "/proc/net/dev"];
     let got = answers(t, &mut bundle, &files.map(|path| json!(["read", path])));
@@ -123,7 +123,7 @@ pub const RULES: &[Rule] = &[
     holds("attributes", DEVICES, "existing attributes of the device MUST be preserved", NAME, |t| {
         let _host = Host::new(t);
         ip(&["link", "set", "cable0", "mtu", "1300", "address", "02:00:00:00:00:77"]).unwrap();
-        let mut bundle = Bundle::new(t, &[]);
+        let mut bundle = fresh(t, &[]);
         bundle.set("/linux/netDevices", json!({"cable0": {"name": "eth7"}}));
         let files = ["/sys/class/net/eth7/mtu", "/sys/class/net/eth7/address"];
         let got = answers(t, &mut bundle, &files.map(|path| json!(["read", path])));
@@ -132,7 +132,7 @@ pub const RULES: &[Rule] = &[
     }),
     holds("up", DEVICES, "the device MUST be set to up after the move", NAME, |t| {
         let _host = Host::new(t);
-        let mut bundle = Bundle::new(t, &["report"]);
+        let mut bundle = fresh(t, &["report"]);
         bundle.set("/linux/netDevices", json!({"cable0": {"name": "eth7"}}));
         assert_eq!(report(t, &mut bundle)["interfaces"]["eth7"]["up"], true);
     }),
@@ -149,7 +149,7 @@ pub const RULES: &[Rule] = &[
     ),
     holds("name_that_is_taken", DEVICES, "a name that exists in the container MUST be an error", NAME, |t| {
         let _host = Host::new(t);
-        let mut bundle = Bundle::new(t, &[]);
+        let mut bundle = fresh(t, &[]);
         bundle.set("/linux/netDevices", json!({"cable0": {"name": "lo"}}));
         is_refused(t, &mut bundle);
         assert!(ip(&["link", "show", "cable0"]).is_some(), "the host has lost its device");
@@ -161,7 +161,7 @@ pub const RULES: &[Rule] = &[
         &["/linux/netDevices"],
         |t| {
             let _host = Host::new(t);
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             bundle.set("/linux/netDevices", json!({"missing0": {}}));
             is_refused(t, &mut bundle);
         },
@@ -173,7 +173,7 @@ pub const RULES: &[Rule] = &[
         &["/linux/netDevices"],
         |t| {
             let _host = Host::new(t);
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             bundle.set("/linux/netDevices", json!({"cable0": {"name": "eth0"}, "zzz0": {}}));
             is_refused(t, &mut bundle);
             assert!(ip(&["link", "show", "cable0"]).is_some(), "the host has lost its device");
@@ -186,11 +186,11 @@ pub const RULES: &[Rule] = &[
         NAME,
         |t| {
             let _host = Host::new(t);
-            let mut first = Bundle::new(t, &["ready"]);
+            let mut first = fresh(t, &["ready"]);
             let first = Container::new(t, &mut first);
             first.ready();
             let path = format!("/proc/{}/ns/net", first.pid());
-            let mut bundle = Bundle::new(t, &["report"]);
+            let mut bundle = fresh(t, &["report"]);
             bundle
                 .without_namespace("network")
                 .add("/linux/namespaces", json!({"type": "network", "path": path}));

@@ -5,7 +5,7 @@ use std::fs;
 
 /// An operation without the id of a container.
 fn needs_an_id(t: &T, command: &str) {
-    let mut bundle = Bundle::new(t, &[]);
+    let mut bundle = fresh(t, &[]);
     let container = Container::new(t, &mut bundle);
     let done = container.bare(command).done();
     assert_ne!(done.code(), 0, "{done}");
@@ -13,7 +13,7 @@ fn needs_an_id(t: &T, command: &str) {
 
 /// An operation on a container that does not exist.
 fn needs_a_container(t: &T, command: &str) {
-    let mut bundle = Bundle::new(t, &[]);
+    let mut bundle = fresh(t, &[]);
     let container = Container::new(t, &mut bundle);
     let done = container.call(command).done();
     assert_ne!(done.code(), 0, "{done}");
@@ -61,7 +61,7 @@ pub const RULES: &[Rule] = &[
         "delete without an id MUST be an error"
     ),
     holds("create_without_id", "runtime.md#create", "create without an id MUST be an error", &[], |t| {
-        let mut bundle = Bundle::new(t, &[]);
+        let mut bundle = fresh(t, &[]);
         let container = Container::new(t, &mut bundle);
         let done = container.bare("create").arg("--bundle").arg(&container.bundle.dir).done();
         assert_ne!(done.code(), 0, "{done}");
@@ -72,7 +72,7 @@ pub const RULES: &[Rule] = &[
         "create without a bundle MUST be an error",
         &[],
         |t| {
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             let container = Container::new(t, &mut bundle);
             // The current directory of the call is no bundle.
             let done = container.call("create").current_dir(std::path::Path::new("/")).done();
@@ -114,7 +114,7 @@ pub const RULES: &[Rule] = &[
         "an id that is not unique MUST be an error, without a new container",
         &[],
         |t| {
-            let mut bundle = Bundle::new(t, &["ready"]);
+            let mut bundle = fresh(t, &["ready"]);
             let container = Container::new(t, &mut bundle);
             container.ready();
             let pid = container.pid();
@@ -134,7 +134,7 @@ pub const RULES: &[Rule] = &[
         "an invalid id MUST be an error, without a new container",
         &[],
         |t| {
-            let mut bundle = Bundle::new(t, &["ready"]);
+            let mut bundle = fresh(t, &["ready"]);
             let container = Container::new(t, &mut bundle);
             for id in ["", "a/b", "../up", ".", ".."] {
                 let call = container.bare("create").arg("--bundle").arg(&container.bundle.dir);
@@ -148,7 +148,7 @@ pub const RULES: &[Rule] = &[
         },
     ),
     holds("id_after_delete", "runtime.md#delete", "after delete the id MAY be used again", &[], |t| {
-        let mut bundle = Bundle::new(t, &["exit", "0"]);
+        let mut bundle = fresh(t, &["exit", "0"]);
         let container = Container::new(t, &mut bundle);
         for _ in 0..3 {
             container.run().expect(0);
@@ -161,7 +161,7 @@ pub const RULES: &[Rule] = &[
         "the state MUST be created, running and stopped in its time, with id, pid, bundle and version",
         &[],
         |t| {
-            let mut bundle = Bundle::new(t, &["ready"]);
+            let mut bundle = fresh(t, &["ready"]);
             let container = Container::new(t, &mut bundle);
             container.create();
             for status in ["created", "running", "stopped"] {
@@ -196,7 +196,7 @@ pub const RULES: &[Rule] = &[
         "the bundle of the state MUST be an absolute path",
         &[],
         |t| {
-            let mut bundle = Bundle::new(t, &["ready"]);
+            let mut bundle = fresh(t, &["ready"]);
             let container = Container::new(t, &mut bundle);
             let name = container.bundle.dir.file_name().unwrap().to_owned();
             container.create_with(container.call("create").arg("--bundle").arg(name).current_dir(t.dir()));
@@ -209,7 +209,7 @@ pub const RULES: &[Rule] = &[
         "args MUST NOT be applied until start",
         &["/process/args"],
         |t| {
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             bundle.command(&["do", r#"["open", "/it-was-run", "create"]"#]);
             let container = Container::new(t, &mut bundle);
             container.create();
@@ -226,7 +226,7 @@ pub const RULES: &[Rule] = &[
         "changes of config.json after create MUST NOT affect the container",
         &["/process/args", "/hostname"],
         |t| {
-            let mut bundle = Bundle::new(t, &["print", "first"]);
+            let mut bundle = fresh(t, &["print", "first"]);
             let container = Container::new(t, &mut bundle);
             container.create();
             let mut changed = container.bundle.spec.clone();
@@ -244,7 +244,7 @@ pub const RULES: &[Rule] = &[
         "changes of config.json after create MUST NOT affect the container",
         &[],
         |t| {
-            let mut bundle = Bundle::new(t, &["print", "first"]);
+            let mut bundle = fresh(t, &["print", "first"]);
             let container = Container::new(t, &mut bundle);
             container.create();
             fs::remove_file(container.bundle.dir.join("config.json")).unwrap();
@@ -259,7 +259,7 @@ pub const RULES: &[Rule] = &[
         "starting what is not created MUST be an error without effect",
         &[],
         |t| {
-            let mut bundle = Bundle::new(t, &["ready"]);
+            let mut bundle = fresh(t, &["ready"]);
             let container = Container::new(t, &mut bundle);
             container.ready();
             let pid = container.pid();
@@ -275,7 +275,7 @@ pub const RULES: &[Rule] = &[
         "starting what is not created MUST be an error without effect",
         &[],
         |t| {
-            let mut bundle = Bundle::new(t, &["print", "once"]);
+            let mut bundle = fresh(t, &["print", "once"]);
             let container = Container::new(t, &mut bundle);
             container.up().wait();
             fails(&container, "start", &[]);
@@ -290,7 +290,7 @@ pub const RULES: &[Rule] = &[
         "kill MUST send the signal to the container's process",
         &[],
         |t| {
-            let mut bundle = Bundle::new(t, &["wait-signals", "10", "12", "15"]);
+            let mut bundle = fresh(t, &["wait-signals", "10", "12", "15"]);
             let container = Container::new(t, &mut bundle);
             container.ready();
             container.kill("USR1");
@@ -308,7 +308,7 @@ pub const RULES: &[Rule] = &[
         "a created container can be killed (MUST send the signal)",
         &[],
         |t| {
-            let mut bundle = Bundle::new(t, &["ready"]);
+            let mut bundle = fresh(t, &["ready"]);
             let container = Container::new(t, &mut bundle);
             container.create();
             container.kill("KILL");
@@ -323,7 +323,7 @@ pub const RULES: &[Rule] = &[
         "killing what is neither created nor running MUST be an error without effect",
         &[],
         |t| {
-            let mut bundle = Bundle::new(t, &["exit", "3"]);
+            let mut bundle = fresh(t, &["exit", "3"]);
             let container = Container::new(t, &mut bundle);
             container.up().wait();
             fails(&container, "kill", &["KILL"]);
@@ -337,7 +337,7 @@ pub const RULES: &[Rule] = &[
         "an invalid value MUST be an error",
         &[],
         |t| {
-            let mut bundle = Bundle::new(t, &["ready"]);
+            let mut bundle = fresh(t, &["ready"]);
             let container = Container::new(t, &mut bundle);
             container.ready();
             fails(&container, "kill", &["FROBNICATE"]);
@@ -351,7 +351,7 @@ pub const RULES: &[Rule] = &[
         "deleting what is not stopped MUST be an error without effect",
         &[],
         |t| {
-            let mut bundle = Bundle::new(t, &["ready"]);
+            let mut bundle = fresh(t, &["ready"]);
             let container = Container::new(t, &mut bundle);
             container.ready();
             let pid = container.pid();
@@ -367,7 +367,7 @@ pub const RULES: &[Rule] = &[
         "deleting what is not stopped MUST be an error without effect",
         &[],
         |t| {
-            let mut bundle = Bundle::new(t, &["ready"]);
+            let mut bundle = fresh(t, &["ready"]);
             let container = Container::new(t, &mut bundle);
             container.create();
             fails(&container, "delete", &[]);
@@ -382,7 +382,7 @@ pub const RULES: &[Rule] = &[
         "what create made MUST be removed",
         &["/mounts", "/linux/resources"],
         |t| {
-            let mut bundle = Bundle::new(t, &["exit", "0"]);
+            let mut bundle = fresh(t, &["exit", "0"]);
             let container = Container::new(t, &mut bundle);
             container.up().wait();
             container.delete().gone();
@@ -397,7 +397,7 @@ pub const RULES: &[Rule] = &[
         |t| {
             let data = outside(t, "data");
             fs::write(data.join("file"), "text").unwrap();
-            let mut bundle = Bundle::new(t, &["exit", "0"]);
+            let mut bundle = fresh(t, &["exit", "0"]);
             bundle.bind(&data, "/data", &[]);
             let container = Container::new(t, &mut bundle);
             container.run().expect(0);
@@ -415,7 +415,7 @@ pub const RULES: &[Rule] = &[
         &[],
         |t| {
             for code in [0, 1, 42, 255] {
-                let mut bundle = Bundle::new(t, &["exit", &code.to_string()]);
+                let mut bundle = fresh(t, &["exit", &code.to_string()]);
                 Container::new(t, &mut bundle).run().expect(code);
             }
         },
@@ -426,7 +426,7 @@ pub const RULES: &[Rule] = &[
         "with the process of a pid namespace all others end (MUST be destroyed)",
         &["/linux/namespaces"],
         |t| {
-            let mut bundle = Bundle::new(t, &["orphan"]);
+            let mut bundle = fresh(t, &["orphan"]);
             let container = Container::new(t, &mut bundle);
             container.up().wait();
             assert_eq!(container.status(), "stopped");
@@ -440,7 +440,7 @@ pub const RULES: &[Rule] = &[
         &["/mounts", "/linux/cgroupsPath"],
         |t| {
             // It fails late: when the program's directory is looked for.
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             bundle.set("/process/cwd", json!("/etc/passwd/x"));
             bundle.mount("tmpfs", "tmpfs", "/new", &[]);
             is_refused(t, &mut bundle);

@@ -33,7 +33,7 @@ macro_rules! bound {
             &["/mounts/*/options/*"],
             |t| {
                 let nested = Nested::new(t, "nested");
-                let mut bundle = Bundle::new(t, &["report"]);
+                let mut bundle = fresh(t, &["report"]);
                 bundle.mount("bind", nested.0.to_str().unwrap(), "/data", &$words);
                 let seen = report(t, &mut bundle);
                 for (target, there) in [("/data", $top), ("/data/sub", $below)] {
@@ -48,7 +48,7 @@ macro_rules! bound {
 
 /// Bound with these options, a mount that the host shares gets what is mounted outside, or not; and so does the one below it.
 macro_rules! propagated {
-    ($name:ident, $words:expr, $top:literal, $below:literal) => {
+    ($name:ident, $words:expr, $gets:literal) => {
         holds(
             concat!("bind_", stringify!($name)),
             "config.md#linux-mount-options",
@@ -57,12 +57,12 @@ macro_rules! propagated {
             |t| {
                 let nested = Nested::new(t, "nested");
                 mount_change(&nested.0, MountPropagationFlags::SHARED | MountPropagationFlags::REC).unwrap();
-                let mut bundle = Bundle::new(t, &["report"]);
+                let mut bundle = fresh(t, &["report"]);
                 bundle.mount("bind", nested.0.to_str().unwrap(), "/data", &$words);
                 let seen = report(t, &mut bundle);
-                for (target, there) in [("/data", $top), ("/data/sub", $below)] {
-                    let (with, without): (&[&str], &[&str]) =
-                        if there { (&["master"], &["shared"]) } else { (&[], &["master", "shared"]) };
+                let (with, without): (&[&str], &[&str]) =
+                    if $gets { (&["master"], &["shared"]) } else { (&[], &["master", "shared"]) };
+                for target in ["/data", "/data/sub"].iter().take(if $words[0] == "rbind" { 2 } else { 1 }) {
                     shows(&seen["mounts"], target, with, without);
                 }
             },
@@ -114,7 +114,7 @@ pub const RULES: &[Rule] = &[
         "a runtime MAY know `tmpcopyup`: if so, the contents below appear in the new tmpfs",
         &["/mounts/*/options/*"],
         |t| {
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             std::fs::create_dir(bundle.inside("/data")).unwrap();
             std::fs::write(bundle.inside("/data/file"), "text").unwrap();
             bundle.mount("tmpfs", "tmpfs", "/data", &["tmpcopyup"]);
@@ -133,7 +133,7 @@ pub const RULES: &[Rule] = &[
         "MUST know the option `remount`",
         &["/mounts/*/options/*"],
         |t| {
-            let mut bundle = Bundle::new(t, &["report"]);
+            let mut bundle = fresh(t, &["report"]);
             bundle.mount("tmpfs", "tmpfs", "/data", &["size=1m"]);
             bundle.mount("tmpfs", "tmpfs", "/data", &["remount", "size=2m", "noexec"]);
             let seen = report(t, &mut bundle);
@@ -151,10 +151,10 @@ pub const RULES: &[Rule] = &[
     bound!(rshared, "MUST", ["rbind", "rshared"], "shared", true, true),
     bound!(unbindable, "MUST", ["rbind", "unbindable"], "unbindable", true, false),
     bound!(runbindable, "MUST", ["rbind", "runbindable"], "unbindable", true, true),
-    propagated!(private, ["rbind", "private"], false, true),
-    propagated!(rprivate, ["rbind", "rprivate"], false, false),
-    propagated!(slave, ["rbind", "slave"], true, true),
-    propagated!(rslave, ["rbind", "rslave"], true, true),
+    propagated!(private, ["bind", "private"], false),
+    propagated!(rprivate, ["rbind", "rprivate"], false),
+    propagated!(slave, ["bind", "slave"], true),
+    propagated!(rslave, ["rbind", "rslave"], true),
     bound!(rro, "SHOULD", ["rbind", "rro"], "ro", true, true).needs(NEW),
     bound!(rrw, "SHOULD", ["rbind", "rro", "rrw"], "ro", false, false).needs(NEW),
     bound!(rnosuid, "SHOULD", ["rbind", "rnosuid"], "nosuid", true, true).needs(NEW),

@@ -14,7 +14,7 @@ macro_rules! parameter {
             concat!("the kernel parameter ", $key, " MUST be set"),
             &["/linux/sysctl/*"],
             |t| {
-                let mut bundle = Bundle::new(t, &["report", "--sysctl", $key]);
+                let mut bundle = fresh(t, &["report", "--sysctl", $key]);
                 bundle.set("/linux/sysctl", json!({$key: $value}));
                 assert_eq!(report(t, &mut bundle)["sysctls"][$key], $value);
             },
@@ -33,7 +33,7 @@ pub const RULES: &[Rule] = &[
         "a masked file cannot be read (MUST be applied)",
         &["/linux/maskedPaths/*"],
         |t| {
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             fs::write(bundle.inside("/etc/secret"), "secret").unwrap();
             bundle.set("/linux/maskedPaths", json!(["/etc/secret", "/proc/uptime"]));
             for answer in
@@ -54,7 +54,7 @@ pub const RULES: &[Rule] = &[
         "a masked directory cannot be read (MUST be applied)",
         &["/linux/maskedPaths/*"],
         |t| {
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             fs::create_dir_all(bundle.inside("/srv/secret/deep")).unwrap();
             bundle.set("/linux/maskedPaths", json!(["/srv/secret", "/proc/bus"]));
             let got = answers(
@@ -93,7 +93,7 @@ pub const RULES: &[Rule] = &[
         "a read-only path cannot be written to (MUST be applied)",
         &["/linux/readonlyPaths/*"],
         |t| {
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             fs::create_dir_all(bundle.inside("/srv/fixed/deep")).unwrap();
             fs::write(bundle.inside("/srv/file"), "text").unwrap();
             bundle.set("/linux/readonlyPaths", json!(["/srv/fixed", "/srv/file", "/proc/sys"]));
@@ -137,7 +137,7 @@ pub const RULES: &[Rule] = &[
         "names have the form of sysctl(8) (MUST be applied)",
         &["/linux/sysctl/*"],
         |t| {
-            let mut bundle = Bundle::new(t, &["report", "--sysctl", "net.ipv4.ip_forward"]);
+            let mut bundle = fresh(t, &["report", "--sysctl", "net.ipv4.ip_forward"]);
             bundle.set("/linux/sysctl", json!({"net/ipv4/ip_forward": "1"}));
             assert_eq!(report(t, &mut bundle)["sysctls"]["net.ipv4.ip_forward"], "1");
         },
@@ -202,7 +202,7 @@ pub const RULES: &[Rule] = &[
             // The root file system lies on a mount that the host shares.
             let nested = Nested::new(t, "shared");
             mount_change(&nested.0, MountPropagationFlags::SHARED).unwrap();
-            let mut bundle = Bundle::new(t, &["ready"]);
+            let mut bundle = fresh(t, &["ready"]);
             let root = nested.0.join("root");
             fs::create_dir(&root).unwrap();
             rustix::mount::mount_bind(bundle.rootfs(), &root).unwrap();
@@ -251,7 +251,7 @@ pub const RULES: &[Rule] = &[
             if std::path::Path::new("/sys/fs/selinux/enforce").exists() {
                 t.skip("SELinux is enabled");
             }
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             bundle.set("/linux/mountLabel", json!("system_u:object_r:svirt_sandbox_file_t:s0:c715,c811"));
             is_refused(t, &mut bundle);
         },

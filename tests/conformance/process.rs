@@ -5,7 +5,7 @@ use std::fs;
 
 pub const RULES: &[Rule] = &[
     holds("no_process", "runtime.md#start", "without a process start MUST be an error", &[], |t| {
-        let mut bundle = Bundle::new(t, &[]);
+        let mut bundle = fresh(t, &[]);
         bundle.remove("/process");
         let container = Container::new(t, &mut bundle);
         // A runtime may see it sooner.
@@ -71,7 +71,7 @@ pub const RULES: &[Rule] = &[
         "a program that cannot be run MUST be an error",
         &["/process/args"],
         |t| {
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             bundle.set("/process/args", json!(["/missing"]));
             let container = Container::new(t, &mut bundle);
             // By create or by start; the container that was created can be deleted.
@@ -132,7 +132,7 @@ pub const RULES: &[Rule] = &[
         &["/process/terminal", "/process/consoleSize/height", "/process/consoleSize/width"],
         |t| {
             let socket = terminal::ConsoleSocket::new(t.dir().join("console"));
-            let mut bundle = Bundle::new(t, &["report"]);
+            let mut bundle = fresh(t, &["report"]);
             bundle.set("/process/terminal", json!(true));
             bundle.set("/process/consoleSize", json!({"height": 25, "width": 80}));
             let container = Container::new(t, &mut bundle);
@@ -168,7 +168,7 @@ pub const RULES: &[Rule] = &[
         "only the standard streams are open, unless more are asked for (SHOULD: by default)",
         &[],
         |t| {
-            let mut bundle = Bundle::new(t, &["report"]);
+            let mut bundle = fresh(t, &["report"]);
             let container = Container::new(t, &mut bundle);
             let seen = container.run().expect(0).json();
             let open: Vec<i64> =
@@ -183,7 +183,7 @@ pub const RULES: &[Rule] = &[
         &["/process/oomScoreAdj"],
         |t| {
             for value in [0, 100, 1000] {
-                let mut bundle = Bundle::new(t, &["report"]);
+                let mut bundle = fresh(t, &["report"]);
                 bundle.set("/process/oomScoreAdj", json!(value));
                 assert_eq!(report(t, &mut bundle)["oomScoreAdj"], value);
             }
@@ -196,7 +196,7 @@ pub const RULES: &[Rule] = &[
         &[],
         |t| {
             let own = fs::read_to_string("/proc/self/oom_score_adj").unwrap();
-            let mut bundle = Bundle::new(t, &["report"]);
+            let mut bundle = fresh(t, &["report"]);
             assert_eq!(report(t, &mut bundle)["oomScoreAdj"].to_string(), own.trim());
         },
     ),
@@ -239,7 +239,7 @@ pub const RULES: &[Rule] = &[
             if std::path::Path::new("/sys/fs/selinux/enforce").exists() {
                 t.skip("SELinux is enabled");
             }
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             bundle.set("/process/selinuxLabel", json!("system_u:system_r:svirt_lxc_net_t:s0:c124,c675"));
             is_refused(t, &mut bundle);
         },

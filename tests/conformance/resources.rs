@@ -19,7 +19,7 @@ fn directories(path: &str) -> Vec<PathBuf> {
 
 /// Sets limits: each of them has one of its meanings afterwards, or the container is refused because the kernel refuses, too.
 fn set(t: &T, edits: &[(&str, Value)], limits: &[&[Means<'_>]]) {
-    let mut bundle = Bundle::new(t, &["ready"]);
+    let mut bundle = fresh(t, &["ready"]);
     for (pointer, value) in edits {
         bundle.set(pointer, value.clone());
     }
@@ -64,7 +64,9 @@ fn seen(container: &Container<'_>, means: &[Means<'_>]) -> String {
 fn possible(means: &Means<'_>) -> bool {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let controller = means.file.split('.').next().unwrap();
-    cgroup::hierarchies().iter().any(|one| {
+    // Beside hierarchies of version 1, a runtime need not use that of version 2.
+    let version1 = cgroup::mode() == cgroup::Mode::Version1;
+    cgroup::hierarchies().iter().filter(|one| !version1 || !one.controllers.is_empty()).any(|one| {
         let parent = one.mount.join(cgroup::parent().trim_start_matches('/'));
         let _ = fs::create_dir(&parent);
         for dir in [&one.mount, &parent] {
@@ -159,7 +161,7 @@ pub const RULES: &[Rule] = &[
         &["/linux/resources/memory/checkBeforeUpdate"],
         |t| {
             t.needs(&[Need::Controller("memory")]);
-            let mut bundle = Bundle::new(t, &["ready"]);
+            let mut bundle = fresh(t, &["ready"]);
             bundle.set("/linux/resources/memory", json!({"limit": 104_857_600, "checkBeforeUpdate": true}));
             let container = Container::new(t, &mut bundle);
             container.ready();
@@ -179,7 +181,7 @@ pub const RULES: &[Rule] = &[
         &["/linux/resources/memory/limit"],
         |t| {
             t.needs(&[Need::Controller("memory")]);
-            let mut bundle = Bundle::new(t, &["eat-memory", "200"]);
+            let mut bundle = fresh(t, &["eat-memory", "200"]);
             bundle.set("/linux/resources/memory", json!({"limit": 33_554_432, "swap": 33_554_432}));
             assert_eq!(Container::new(t, &mut bundle).run().expect(137).out, "");
         },
@@ -204,7 +206,7 @@ pub const RULES: &[Rule] = &[
         &["/linux/resources/pids/limit"],
         |t| {
             t.needs(&[Need::Controller("pids")]);
-            let mut bundle = Bundle::new(t, &["fork-bomb", "1"]);
+            let mut bundle = fresh(t, &["fork-bomb", "1"]);
             bundle.set("/linux/resources/pids", json!({"limit": 0}));
             assert_eq!(
                 Container::new(t, &mut bundle).run().expect(0).json(),
@@ -219,7 +221,7 @@ pub const RULES: &[Rule] = &[
         &["/linux/resources/pids/limit"],
         |t| {
             t.needs(&[Need::Controller("pids")]);
-            let mut bundle = Bundle::new(t, &["fork-bomb", "50"]);
+            let mut bundle = fresh(t, &["fork-bomb", "50"]);
             bundle.set("/linux/resources/pids", json!({"limit": 10}));
             assert_eq!(
                 Container::new(t, &mut bundle).run().expect(0).json(),
@@ -305,7 +307,7 @@ pub const RULES: &[Rule] = &[
         "empty limits limit nothing: all of them are OPTIONAL",
         &["/linux/resources"],
         |t| {
-            let mut bundle = Bundle::new(t, &["exit", "0"]);
+            let mut bundle = fresh(t, &["exit", "0"]);
             for key in ["memory", "cpu", "pids", "blockIO", "network"] {
                 bundle.set(&format!("/linux/resources/{key}"), json!({}));
             }
@@ -347,7 +349,7 @@ pub const RULES: &[Rule] = &[
         &["/linux/resources/unified/*"],
         |t| {
             t.needs(&[Need::CgroupV1("memory")]);
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             bundle.set("/linux/resources/unified", json!({"memory.high": "1073741824"}));
             is_refused(t, &mut bundle);
         },

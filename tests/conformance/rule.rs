@@ -102,12 +102,12 @@ fn prove(t: &T) {
     t.needs(rule.needs);
     match rule.proof {
         Proof::Refused(edit) => {
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             edit(&mut bundle);
             is_refused(t, &mut bundle);
         }
         Proof::Sees(edit, check) => {
-            let mut bundle = Bundle::new(t, &["report"]);
+            let mut bundle = fresh(t, &["report"]);
             edit(&mut bundle);
             check(&report(t, &mut bundle));
         }
@@ -120,6 +120,13 @@ fn prove(t: &T) {
             "no configuration of this case has {field}, which it claims to look at"
         );
     }
+}
+
+/// A bundle for the version of the specification that this suite speaks of.
+pub fn fresh(t: &T, words: &[&str]) -> Bundle {
+    let mut bundle = Bundle::new(t, words);
+    bundle.set("/ociVersion", json!("1.3.0"));
+    bundle
 }
 
 /// Expects that `create` refuses: the program is not run, there is no container, nothing is left.

@@ -31,7 +31,7 @@ macro_rules! wrong {
 
 /// Realtime and deadline policies: with realtime group scheduling, the new cgroup has no time for them. Then it must be refused.
 fn realtime(t: &T, scheduler: Value, policy: i64) {
-    let mut bundle = Bundle::new(t, &["report"]);
+    let mut bundle = fresh(t, &["report"]);
     bundle.set("/process/scheduler", scheduler.clone());
     let container = Container::new(t, &mut bundle);
     let done = container.run();
@@ -60,7 +60,7 @@ macro_rules! remembers {
             $fields,
             |t| {
                 t.needs(&[NUMA]);
-                let mut bundle = Bundle::new(t, &[]);
+                let mut bundle = fresh(t, &[]);
                 bundle.set("/linux/memoryPolicy", json!($policy));
                 let got = answers(t, &mut bundle, &[json!(["read", "/proc/self/numa_maps"])]);
                 let text = got[0]["ok"]["text"].as_str().unwrap();
@@ -110,7 +110,7 @@ pub const RULES: &[Rule] = &[
         &["/process/ioPriority/class", "/process/ioPriority/priority"],
         |t| {
             for (class, priority, number) in [("IOPRIO_CLASS_BE", 6, 2), ("IOPRIO_CLASS_RT", 0, 1), ("IOPRIO_CLASS_IDLE", 4, 3)] {
-                let mut bundle = Bundle::new(t, &["report"]);
+                let mut bundle = fresh(t, &["report"]);
                 bundle.set("/process/ioPriority", json!({"class": class, "priority": priority}));
                 assert_eq!(report(t, &mut bundle)["ioPriority"], json!({"class": number, "level": priority}), "{class}");
             }
@@ -128,7 +128,7 @@ pub const RULES: &[Rule] = &[
         &["/process/execCPUAffinity/initial", "/process/execCPUAffinity/final"],
         |t| {
             t.needs(&[Need::Processors(2)]);
-            let mut bundle = Bundle::new(t, &["do", r#"["read", "/proc/self/status"]"#, r#"["sleep", 60000]"#]);
+            let mut bundle = fresh(t, &["do", r#"["read", "/proc/self/status"]"#, r#"["sleep", 60000]"#]);
             bundle.set("/process/execCPUAffinity", json!({"initial": "0", "final": "1"}));
             bundle.command(&["ready"]);
             let container = Container::new(t, &mut bundle);

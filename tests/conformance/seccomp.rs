@@ -21,7 +21,7 @@ fn filter(default: &str, rules: Value) -> Value {
 
 /// The filter allows everything but what the rules say; what becomes of times(2) with this first argument, and of getpriority(2).
 fn tried(t: &T, rules: Value, argument: u64) -> Vec<Value> {
-    let mut bundle = Bundle::new(t, &[]);
+    let mut bundle = fresh(t, &[]);
     bundle.set("/linux/seccomp", filter("SCMP_ACT_ALLOW", rules));
     // An address that cannot be written to fails with EFAULT: the call was made.
     answers(t, &mut bundle, &[json!(["syscall", TIMES, argument]), json!(["syscall", GETPRIORITY, 0, 0])])
@@ -45,7 +45,7 @@ macro_rules! wrong {
 macro_rules! ended {
     ($name:literal, $action:literal) => {
         holds($name, AT, concat!("the action ", $action, " MUST be applied"), &["/linux/seccomp/syscalls/*/action"], |t| {
-            let mut bundle = Bundle::new(t, &["do", &json!(["syscall", TIMES, 0]).to_string()]);
+            let mut bundle = fresh(t, &["do", &json!(["syscall", TIMES, 0]).to_string()]);
             bundle.set("/linux/seccomp", filter("SCMP_ACT_ALLOW", json!([{"names": ["times"], "action": $action}])));
             // SIGSYS
             assert_eq!(Container::new(t, &mut bundle).run().expect(128 + 31).out, "");
@@ -99,7 +99,7 @@ impl Agent {
 /// A container whose call is notified: what the agent got, what the call got, the id.
 fn notified(t: &T) -> (Value, usize, Value, Value) {
     let agent = Agent::new(t);
-    let mut bundle = Bundle::new(t, &["do", &json!(["syscall", TIMES, 0]).to_string()]);
+    let mut bundle = fresh(t, &["do", &json!(["syscall", TIMES, 0]).to_string()]);
     bundle.set(
         "/linux/seccomp",
         filter("SCMP_ACT_ALLOW", json!([{"names": ["times"], "action": "SCMP_ACT_NOTIFY"}])),
@@ -182,7 +182,7 @@ pub const RULES: &[Rule] = &[
                 .split_whitespace()
                 .filter(|name| *name != "times")
                 .collect();
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             bundle.set(
                 "/linux/seccomp",
                 filter("SCMP_ACT_ERRNO", json!([{"names": names, "action": "SCMP_ACT_ALLOW"}])),
@@ -226,7 +226,7 @@ pub const RULES: &[Rule] = &[
         |t| {
             let rules = json!([{"names": ["getpriority"], "action": "SCMP_ACT_ERRNO", "errnoRet": 99,
             "args": [{"index": 0, "value": 0, "op": "SCMP_CMP_EQ"}, {"index": 1, "value": 1, "op": "SCMP_CMP_EQ"}]}]);
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             bundle.set("/linux/seccomp", filter("SCMP_ACT_ALLOW", rules));
             let got = answers(
                 t,
@@ -243,7 +243,7 @@ pub const RULES: &[Rule] = &[
         "every listed architecture is valid (MUST be accepted)",
         &["/linux/seccomp/architectures/*"],
         |t| {
-            let mut bundle = Bundle::new(t, &["report"]);
+            let mut bundle = fresh(t, &["report"]);
             let own: &[&str] = if NUMBERS.2 == "SCMP_ARCH_X86_64" {
                 &["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]
             } else {
@@ -268,7 +268,7 @@ pub const RULES: &[Rule] = &[
                 json!(["SECCOMP_FILTER_FLAG_LOG"]),
                 json!(["SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_SPEC_ALLOW"]),
             ] {
-                let mut bundle = Bundle::new(t, &["report"]);
+                let mut bundle = fresh(t, &["report"]);
                 bundle.set(
                     "/linux/seccomp",
                     filter("SCMP_ACT_ALLOW", json!([{"names": ["times"], "action": "SCMP_ACT_ERRNO"}])),
@@ -279,13 +279,13 @@ pub const RULES: &[Rule] = &[
         },
     ),
     holds("without_rules", AT, "syscalls is OPTIONAL", &["/linux/seccomp/defaultAction"], |t| {
-        let mut bundle = Bundle::new(t, &["report"]);
+        let mut bundle = fresh(t, &["report"]);
         bundle.set("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW"}));
         assert_eq!(report(t, &mut bundle)["pid"], 1);
     }),
     holds("for_ordinary_users", AT, "the filter MUST be applied, whoever the process is", ACTION, |t| {
         for privileges in [true, false] {
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             bundle
                 .set("/process/user", json!({"uid": 1000, "gid": 1000}))
                 .set("/process/noNewPrivileges", json!(privileges));
@@ -409,7 +409,7 @@ pub const RULES: &[Rule] = &[
         "when the state cannot be sent, it MUST be an error",
         &["/linux/seccomp/listenerPath"],
         |t| {
-            let mut bundle = Bundle::new(t, &[]);
+            let mut bundle = fresh(t, &[]);
             bundle.set(
                 "/linux/seccomp",
                 filter("SCMP_ACT_ALLOW", json!([{"names": ["times"], "action": "SCMP_ACT_NOTIFY"}])),
@@ -425,7 +425,7 @@ pub const RULES: &[Rule] = &[
         "without the action SCMP_ACT_NOTIFY the path is ignored (OPTIONAL)",
         &["/linux/seccomp/listenerPath"],
         |t| {
-            let mut bundle = Bundle::new(t, &["report"]);
+            let mut bundle = fresh(t, &["report"]);
             bundle.set(
                 "/linux/seccomp",
                 filter("SCMP_ACT_ALLOW", json!([{"names": ["times"], "action": "SCMP_ACT_ERRNO"}])),
