@@ -153,7 +153,7 @@ pub const RULES: &[Rule] = &[
            "memory.oom_control" = ["1", "oom_kill_disable 1"]),
     limit!("hierarchy", "memory", &["/linux/resources/memory/useHierarchy"], "memory", {"useHierarchy": true},
            // Version 2 knows nothing else.
-           "memory.use_hierarchy" = ["1"], "cgroup.controllers" = ["", "cpuset cpu io memory hugetlb pids rdma misc dmem"]),
+           "memory.use_hierarchy" = ["1"], "cgroup.type" = ["domain"]),
     holds(
         "lowered_below_what_is_used",
         "config-linux.md#memory",

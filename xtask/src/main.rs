@@ -4,6 +4,7 @@
 //! scripts beside the source. Must not: depend on other crates, so that it starts at once on a bare machine.
 
 mod check;
+mod conformance;
 mod link;
 mod run;
 mod scripts;
@@ -26,6 +27,12 @@ const COMMANDS: &[Command] = &[
         "[WORD...]",
         "build everything and pass the tests; words pick cases of the suites",
         suites::test,
+    ),
+    (
+        "conformance",
+        "[--vm] [RUNTIME...]",
+        "the suite of the specification on coracle and on others, with the table in docs/conformance.md",
+        conformance::conformance,
     ),
     ("check", "", "formatting, lints, documentation, rules of style", check::check),
     ("no-panic", "", "prove that no call of the child half can panic", link::no_panic),

@@ -62,9 +62,14 @@ pub fn suites() -> Result<Vec<String>, String> {
     Ok(names.map(|name| name.trim_matches('"').to_owned()).collect())
 }
 
-/// Whether a suite runs in the machine of the emulator: what differs with the host's cgroups. Races and crashes need real speed.
-pub fn in_machine(suite: &str) -> bool {
-    suite == "root"
+/// The words that pick a suite's cases in the machine of the emulator (none: all of them): what differs with the host's cgroups.
+/// `None` for suites that do not run there: races and crashes need real speed.
+pub fn in_machine(suite: &str) -> Option<&'static [&'static str]> {
+    match suite {
+        "root" => Some(&[]),
+        "conformance" => Some(&crate::conformance::WITH_VERSION_2),
+        _ => None,
+    }
 }
 
 /// Builds a suite as a static program: its path.
