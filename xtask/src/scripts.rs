@@ -87,7 +87,10 @@ fn in_machine(name: &str, dir: &Path, flavour: &[&str], cases: &[String]) -> Out
     let scratch = Scratch::new("vm")?;
     let mut all = Count::default();
     for suite in &suites::suites()? {
-        let Some(own) = suites::in_machine(suite) else { continue };
+        // Who makes the cgroups is no matter of the specification.
+        let Some(own) = suites::in_machine(suite).filter(|_| flavour.is_empty() || suite == "root") else {
+            continue;
+        };
         let own: Vec<String> = own.iter().map(|word| (*word).to_owned()).collect();
         let program = scratch.path().join(suite);
         for (from, to) in [
