@@ -25,6 +25,7 @@ mod limits;
 mod lsm;
 mod mounts;
 mod namespaces;
+mod nested;
 mod netdevices;
 mod notify;
 mod options;
@@ -52,6 +53,7 @@ fn main() -> std::process::ExitCode {
         hotplug::CASES,
         devices::CASES,
         namespaces::CASES,
+        nested::CASES,
         netdevices::CASES,
         cgroups::CASES,
         limits::CASES,

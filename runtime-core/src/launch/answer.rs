@@ -3,6 +3,7 @@
 //! Must not: decide. Tests: containers with user namespaces, time offsets and limits in the `tests` package.
 
 use super::reach::Lent;
+use super::refused;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::script::Answer;
 use rustix::fs::{CWD, Mode, OFlags, open};
@@ -79,7 +80,8 @@ fn map(pid: i32, file: &str, lines: &str, program: &str) -> Result<()> {
         }
         other => other.map_err(|e| {
             if e.errno() == Some(libc::EPERM) {
-                e.with_hint("the host ids of a mapping must belong to the caller")
+                let refused = refused::user_namespaces();
+                e.with_hint(refused.unwrap_or("the host ids of a mapping must belong to the caller"))
             } else {
                 e
             }

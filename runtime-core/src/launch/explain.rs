@@ -4,6 +4,7 @@
 //!
 //! Must not: decide what is a failure. Tests: at the end of this file; error snapshots in the `tests` package.
 
+use super::refused;
 use crate::error::{Error, ErrorKind};
 use crate::plan::script::{Planned, Script};
 use crate::state::StepRecord;
@@ -242,9 +243,16 @@ fn step_failure(message: &Message, wording: &StepRecord) -> Error {
     if !wording.subject.is_empty() {
         error = error.with_path(&wording.subject);
     }
-    match hint(message, wording) {
-        Some(hint) => error.with_hint(hint),
-        None => error,
+    // What is asked of this machine comes first.
+    let found = match (wording.name.as_str(), wording.wording.as_str(), message.errno) {
+        ("NewFs", "make the proc file system", libc::EPERM) => refused::covered("/proc"),
+        ("NewFs", "make the sysfs file system", libc::EPERM) => refused::covered("/sys"),
+        _ => None,
+    };
+    match (found, hint(message, wording)) {
+        (Some(found), _) => error.with_hint(found),
+        (None, Some(hint)) => error.with_hint(hint),
+        (None, None) => error,
     }
 }
 

@@ -16,4 +16,5 @@ pub(crate) mod notify;
 mod open;
 mod placeholder;
 mod reach;
+mod refused;
 pub(crate) mod session;

@@ -12,6 +12,7 @@ use super::netdev::Moved;
 use super::network::Making;
 use super::open::open_all;
 use super::reach::Lent;
+use super::refused;
 use crate::cgroup::{Cgroup, CgroupRecord};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::observe::Watch;
@@ -502,6 +503,11 @@ fn clone_failure(errno: rustix::io::Errno, flags: u64) -> Error {
     let user = flags & 0x1000_0000 != 0;
     match errno {
         rustix::io::Errno::NOSYS => error.with_hint("clone3 is missing: coracle needs Linux 5.10, and no filter that hides it"),
+        rustix::io::Errno::PERM | rustix::io::Errno::NOSPC
+            if user && refused::user_namespaces().is_some() =>
+        {
+            error.with_hint(refused::user_namespaces().unwrap_or_default())
+        }
         rustix::io::Errno::PERM if user => {
             error.with_hint("user namespaces are forbidden here: see the sysctls kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns and user.max_user_namespaces")
         }
