@@ -39,7 +39,7 @@ enum Address<'a> {
 
 /// The service manager, connected.
 #[derive(Debug)]
-pub struct Manager(OwnedFd);
+pub struct Listener(OwnedFd);
 
 /// Whether there is a service manager that wants to know.
 ///
@@ -64,7 +64,7 @@ fn address(value: &OsStr) -> Result<Option<Address<'_>>, Error> {
     }
 }
 
-impl Manager {
+impl Listener {
     /// Connects to the service manager of the environment, before anything is started that it should hear of.
     ///
     /// # Errors
@@ -139,7 +139,7 @@ fn abstract_socket(name: &[u8]) -> rustix::io::Result<OwnedFd> {
 ///
 /// # Errors
 /// When it cannot be waited for, or the manager not be told.
-pub fn until_ready(manager: &Manager, socket: &OwnedFd, container: &Container) -> Result<(), Error> {
+pub fn until_ready(manager: &Listener, socket: &OwnedFd, container: &Container) -> Result<(), Error> {
     let tell = || {
         manager.ready(container.init_pid().unwrap_or_default())?;
         manager.barrier()

@@ -9,7 +9,7 @@ use super::launch::{Launch, announce};
 use crate::Globals;
 use crate::args::{Given, flags};
 use crate::foreground::{self, Signals};
-use crate::notify::{self, Manager};
+use crate::notify::{self, Listener};
 use crate::out::log::Log;
 use crate::relay::Relay;
 use crate::tty::Host;
@@ -20,7 +20,7 @@ const AT_ONCE: bool = true;
 /// Creates and starts a container, and stays with it unless told otherwise.
 pub fn run(globals: &Globals, given: &Given<'_>) -> Result<u8, Error> {
     let mut launch = Launch::new(globals, given)?;
-    let manager = Manager::connect()?;
+    let manager = Listener::connect()?;
     if given.on(&flags::DETACH) {
         let stdio = launch.detached_stdio()?;
         let created = launch.plan(stdio, AT_ONCE)?.create()?;
@@ -66,7 +66,7 @@ pub fn run(globals: &Globals, given: &Given<'_>) -> Result<u8, Error> {
 }
 
 /// We are the process to watch: when we end, so has the container, and it is removed.
-fn ready(log: &Log, manager: &Manager, socket: BorrowedFd<'_>) {
+fn ready(log: &Log, manager: &Listener, socket: BorrowedFd<'_>) {
     if notify::says_ready(socket) {
         if let Err(error) = manager.ready(getpid().as_raw_pid()) {
             log.debug(&format!("notify: {error}"));
