@@ -5,6 +5,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 cases![
+    ready,
+    mounts_added,
     exit_codes,
     whole_life,
     exec,
@@ -274,4 +276,52 @@ fn nothing_is_left(t: &T) {
         container.gone();
     }
     assert_eq!(host::mounts(), before);
+}
+
+fn ready(t: &T) {
+    t.differs("crun", "the socket has another name");
+    t.differs("runc", "waits for a barrier");
+    let path = t.dir().join("manager");
+    let manager = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    let mut bundle = Bundle::new(t, &["do", r#"["notify", "READY=1"]"#, r#"["sleep", 200]"#]);
+    let container = Container::new(t, &mut bundle);
+    let running = container.run_call().env("NOTIFY_SOCKET", &path).start();
+    let own = running.pid().as_raw_nonzero();
+    let (text, _) = terminal::receive(&manager);
+    assert_eq!(String::from_utf8(text).unwrap(), format!("READY=1\nMAINPID={own}\n"));
+    running.done().expect(0);
+    container.gone();
+    // What the container's root, who is the user, puts there when it makes the mount writable goes with it.
+    let remount = json!(["mount", "none", "/run/notify", "", 0x1020]).to_string();
+    let mut bundle = Bundle::new(t, &["do", &remount, r#"["mkdir", "/run/notify/a"]"#]);
+    let all = json!(["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"]);
+    bundle.set("/process/capabilities", json!({"bounding": all, "effective": all, "permitted": all}));
+    let container = Container::new(t, &mut bundle);
+    let done = container.run_call().env("NOTIFY_SOCKET", &path).done().expect(0);
+    assert_eq!(done.json(), json!([{"ok": null}, {"ok": null}]), "{done}");
+    container.gone();
+}
+
+fn mounts_added(t: &T) {
+    t.differs("runc", "crun's command");
+    t.differs("crun", "needs rights");
+    let source = t.dir().join("source");
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("file"), "of the user").unwrap();
+    let mut bundle = Bundle::new(t, &["ready"]);
+    let container = Container::new(t, &mut bundle);
+    container.ready();
+    let list = t.dir().join("list.json");
+    let mounts = json!([
+        {"destination": "/bound", "source": source, "options": ["bind", "ro"]},
+        {"destination": "/fresh", "type": "tmpfs"},
+    ]);
+    fs::write(&list, mounts.to_string()).unwrap();
+    container.bare("mounts").arg("add").id(&container.id).then([&list]).ok();
+    let got = container.tries(&[json!(["read", "/bound/file"]), json!(["open", "/fresh/x", "create"])]);
+    assert_eq!(got[0]["ok"]["text"], "of the user");
+    assert!(got[1].get("ok").is_some(), "{got:?}");
+    container.bare("mounts").arg("remove").id(&container.id).then([&list]).ok();
+    assert!(is_error(&container.tries(&[json!(["read", "/bound/file"])])[0], "ENOENT"));
+    container.end();
 }
