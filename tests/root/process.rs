@@ -14,6 +14,7 @@ cases![
     ambient_capabilities,
     no_new_privileges,
     limits,
+    few_files_below_a_user_namespace,
     limits_raised,
     oom_score,
     oom_score_lowered,
@@ -159,6 +160,22 @@ fn limits(t: &T) {
     assert_eq!(seen["rlimits"]["RLIMIT_NPROC"], json!({"soft": 500, "hard": 600}));
     assert_eq!(seen["rlimits"]["RLIMIT_STACK"], json!({"soft": 1_048_576, "hard": 2_097_152}));
     assert_eq!(seen["rlimits"]["RLIMIT_RTTIME"], json!({"soft": 5, "hard": 6}));
+}
+
+/// The runtime needs more files for the mounts than the program may have.
+fn few_files_below_a_user_namespace(t: &T) {
+    t.needs(&[Need::UserNamespaces]);
+    let mut bundle = Bundle::new(t, &["report"]);
+    bundle.user_namespace(100_000);
+    bundle.set("/process/rlimits", json!([{"type": "RLIMIT_NOFILE", "soft": 7, "hard": 8}]));
+    for user in [0, 1000] {
+        bundle.set("/process/user", json!({"uid": user, "gid": user}));
+        assert_eq!(
+            report(t, &mut bundle)["rlimits"]["RLIMIT_NOFILE"],
+            json!({"soft": 7, "hard": 8}),
+            "{user}"
+        );
+    }
 }
 
 fn limits_raised(t: &T) {

@@ -66,7 +66,7 @@ pub fn suites() -> Result<Vec<String>, String> {
 /// `None` for suites that do not run there: races and crashes need real speed.
 pub fn in_machine(suite: &str) -> Option<&'static [&'static str]> {
     match suite {
-        "root" => Some(&[]),
+        "root" | "replay" => Some(&[]),
         "conformance" => Some(&crate::conformance::WITH_VERSION_2),
         _ => None,
     }

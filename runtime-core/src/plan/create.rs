@@ -146,7 +146,7 @@ pub(crate) fn plan(
             || !around.devices.is_empty()
             || valid.namespaces.contains(NamespaceKind::Time),
     };
-    process::plan_answers(&mut script, &wanted);
+    process::plan_answers(&mut script, &wanted, !facts.rootless());
     let points = HookPoints::of(&valid);
     // A second wait for the parent would need a second kind of answer; whoever waits already has a user namespace or a second clone.
     if choices.own_process && !wanted.answers_from_outside && valid.namespaces.is_new(NamespaceKind::Network)

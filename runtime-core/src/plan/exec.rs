@@ -138,7 +138,7 @@ pub(crate) fn plan(
     if let Some(Compiled { program, flags }) = &container.filter {
         wanted.filter = Some(plan_filter(program, *flags, &wanted, capabilities)?);
     }
-    process::plan_answers(&mut script, &wanted);
+    process::plan_answers(&mut script, &wanted, false);
     if wanted.joins_class {
         script.at_gate(
             "/linux/intelRdt",

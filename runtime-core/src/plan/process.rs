@@ -109,15 +109,25 @@ pub(crate) enum Gate {
     None,
 }
 
+/// RLIMIT_NOFILE of every architecture that this is built for.
+const NOFILE: u32 = 7;
+
 /// Limits and the ids of other things that need privileges, before the root change's end.
 ///
 /// # Errors
 /// When the script is full.
-pub(crate) fn plan_answers(script: &mut Script, wanted: &Wanted<'_>) {
+///
+/// `files_late`: init opens more than the program may, and the runtime has the right to limit it when it is somebody else.
+pub(crate) fn plan_answers(script: &mut Script, wanted: &Wanted<'_>, files_late: bool) {
     for (index, limit) in wanted.process.rlimits.iter().enumerate().filter(|_| wanted.user_namespace) {
         let ResourceLimit { resource, soft, hard, .. } = *limit;
         let pointer = format!("{}/rlimits/{index}", wanted.pointer);
-        script.answer(pointer, Phase::Process, Answer::Rlimit { resource, soft, hard });
+        let what = Answer::Rlimit { resource, soft, hard };
+        if files_late && resource == NOFILE {
+            script.at_gate(pointer, Phase::Process, what);
+        } else {
+            script.answer(pointer, Phase::Process, what);
+        }
     }
     if let Some(value) = wanted.process.oom_score_adj.map(i32::from) {
         let pointer = format!("{}/oomScoreAdj", wanted.pointer);
