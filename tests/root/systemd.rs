@@ -2,6 +2,7 @@
 //! of the user. What is the same whoever makes them is in `cgroups`, `update`, `events` and `places`, which run with both.
 use coracle_tests::cgroup::{Driver, systemctl};
 use coracle_tests::*;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{fs, thread, time::Duration, time::Instant};
@@ -106,6 +107,34 @@ fn places_and_names(t: &T) {
     systemctl(&["stop", "coracletest.slice"]);
 }
 
+/// Every file of a cgroup that something can be set in, with what is set.
+fn set_files(dir: &Path) -> BTreeMap<String, String> {
+    const ENDINGS: [&str; 13] = [
+        ".max",
+        ".high",
+        ".low",
+        ".min",
+        ".burst",
+        ".idle",
+        ".weight",
+        ".group",
+        ".cpus",
+        ".mems",
+        ".partition",
+        ".depth",
+        ".descendants",
+    ];
+    let names = fs::read_dir(dir).unwrap().map(|one| one.unwrap().file_name().to_string_lossy().into_owned());
+    let set = names.filter(|name| ENDINGS.iter().any(|ending| name.ends_with(ending)));
+    set.map(|name| (name.clone(), read(dir, &name))).collect()
+}
+
+/// Returns when systemd has written what it writes after it has read its configuration again.
+fn reload(container: &Container<'_>) {
+    systemctl(&["daemon-reload"]);
+    assert_eq!(show(&format!("test-{}.scope", container.id), "ActiveState"), "active");
+}
+
 fn limits_stay(t: &T) {
     t.needs(&[Need::Systemd, Need::SystemdDriver]);
     let mut bundle = Bundle::new(t, &["ready"]);
@@ -113,9 +142,9 @@ fn limits_stay(t: &T) {
         "/linux/resources",
         json!({
             "memory": {"limit": 64 << 20, "swap": 64 << 20, "reservation": 16 << 20},
-            "cpu": {"shares": 512, "quota": 30_000, "period": 60_000},
+            "cpu": {"shares": 512, "quota": 30_000, "period": 60_000, "burst": 10_000},
             "pids": {"limit": 44},
-            "unified": {"memory.high": "60000000", "memory.oom.group": "1"}
+            "unified": {"memory.high": "60000000", "memory.min": "4096", "memory.oom.group": "1", "cgroup.max.depth": "7"}
         }),
     );
     // A user's manager is given neither as a rule.
@@ -127,37 +156,36 @@ fn limits_stay(t: &T) {
         let all = json!({"throttleReadBpsDevice": rate(1 << 20), "throttleWriteIOPSDevice": rate(77)});
         bundle.set("/linux/resources/blockIO", all);
     }
+    if cgroup::has("hugetlb") {
+        bundle.set("/linux/resources/hugepageLimits", json!([{"pageSize": "2MB", "limit": 4 << 20}]));
+    }
     let container = container(t, &mut bundle, &format!("{}:test:ID", slice()));
     create(&container);
     container.start();
     let dir = directory(&container);
-    let files = [
-        "memory.max",
-        "memory.low",
-        "memory.high",
-        "memory.swap.max",
-        "memory.oom.group",
-        "cpu.max",
-        "cpu.weight",
-        "cpuset.cpus",
-        "cpuset.mems",
-        "pids.max",
-        "io.max",
-    ];
-    let all = || files.map(|file| if dir.join(file).exists() { read(&dir, file) } else { "-".to_owned() });
-    let before = all();
-    assert_eq!((before[0].as_str(), before[5].as_str()), ("67108864", "30000 60000"));
-    assert_eq!(before[9], "44");
-    systemctl(&["daemon-reload"]);
-    assert_eq!(all(), before, "of {files:?}");
+    let before = set_files(&dir);
+    let of = |all: &BTreeMap<String, String>, name: &str| all[name].clone();
+    assert_eq!(
+        (of(&before, "memory.max").as_str(), of(&before, "cpu.max").as_str()),
+        ("67108864", "30000 60000")
+    );
+    assert_eq!((of(&before, "cpu.max.burst").as_str(), of(&before, "pids.max").as_str()), ("10000", "44"));
+    let huge = "hugetlb.2MB.rsvd.max";
+    assert!(!cgroup::has("hugetlb") || of(&before, huge) == (4 << 20).to_string());
+    reload(&container);
+    assert_eq!(set_files(&dir), before);
     container
         .call("update")
         .args(["--memory", "48m", "--memory-swap", "48m", "--pids-limit", "33", "--cpu-quota", "15000"])
         .ok();
-    let after = all();
-    assert_eq!((after[0].as_str(), after[5].as_str(), after[9].as_str()), ("50331648", "15000 60000", "33"));
-    systemctl(&["daemon-reload"]);
-    assert_eq!(all(), after, "of {files:?}");
+    let after = set_files(&dir);
+    assert_eq!(
+        (of(&after, "memory.max").as_str(), of(&after, "cpu.max").as_str()),
+        ("50331648", "15000 60000")
+    );
+    assert_eq!(of(&after, "pids.max"), "33");
+    reload(&container);
+    assert_eq!(set_files(&dir), after);
     container.end();
 }
 
@@ -310,8 +338,16 @@ fn devices_stay(t: &T) {
         (!is_error(&got[2], "EPERM"), !is_error(&got[3], "EPERM"), got[4].get("ok").is_some())
     };
     assert_eq!(tries(), (true, false, true));
-    systemctl(&["daemon-reload"]);
+    reload(&container);
     assert_eq!(tries(), (true, false, true), "after a daemon-reload");
+    let path = t.dir().join("resources.json");
+    let other = json!({"devices": [{"allow": false, "access": "rwm"},
+        {"allow": true, "type": "c", "major": 10, "minor": 237, "access": "rw"}]});
+    fs::write(&path, other.to_string()).unwrap();
+    container.call("update").arg("-r").arg(&path).ok();
+    assert_eq!(tries(), (false, true, true), "after an update");
+    reload(&container);
+    assert_eq!(tries(), (false, true, true), "after an update and a daemon-reload");
     container.end();
 }
 
