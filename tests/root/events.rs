@@ -100,6 +100,12 @@ fn flatten(value: &Value, at: String, flat: &mut Flat) {
         Value::Object(members) if !members.is_empty() => {
             members.iter().for_each(|(key, value)| flatten(value, format!("{at}.{key}"), flat));
         }
+        // The kernel's order of devices is not the same each time.
+        Value::Array(entries) if entries.iter().all(Value::is_object) => {
+            let mut entries = entries.clone();
+            entries.sort_by_key(Value::to_string);
+            flat.insert(at, Value::Array(entries));
+        }
         _ => drop(flat.insert(at, value.clone())),
     }
 }
@@ -242,7 +248,7 @@ fn kernel_numbers(dir: &std::path::Path) -> Flat {
     let (bytes, operations) = disk_numbers(&read("io.stat"));
     for (key, list) in [("ioServiceBytesRecursive", bytes), ("ioServicedRecursive", operations)] {
         if !list.is_empty() {
-            all.insert(format!(".blkio.{key}"), Value::Array(list));
+            flatten(&Value::Array(list), format!(".blkio.{key}"), &mut all);
         }
     }
     all
