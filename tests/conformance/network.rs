@@ -1,56 +1,7 @@
 //! Network devices of the host that a container gets. Each case plays in a network namespace of its own, which is the host's for it.
 use crate::rule::*;
+use coracle_tests::network::{NetworkHost, ip};
 use coracle_tests::*;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use std::fs::File;
-use std::os::fd::AsFd;
-use std::process::{Command, Stdio};
-
-/// The thread of the case in a network namespace that nobody else is in, until it ends.
-struct Host {
-    home: File,
-    holder: std::process::Child,
-}
-
-impl Host {
-    fn new(t: &T) -> Self {
-        t.needs(&[Need::Program("ip"), Need::Program("unshare")]);
-        let home = File::open("/proc/thread-self/ns/net").unwrap();
-        let holder = bundle::spawn(Command::new("unshare").args(["--net", "sleep", "1000"])).unwrap();
-        let path = format!("/proc/{}/ns/net", holder.id());
-        let own = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
-        while std::fs::read_link(&path).unwrap() == own {
-            std::thread::sleep(std::time::Duration::from_millis(2));
-        }
-        enter(&File::open(&path).unwrap());
-        let host = Self { home, holder };
-        if ip(&["link", "add", "cable0", "type", "veth", "peer", "name", "peer0"]).is_none() {
-            drop(host);
-            t.skip("needs a kernel with veth devices");
-        }
-        host
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        enter(&self.home);
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
-    }
-}
-
-fn enter(namespace: &File) {
-    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-}
-
-/// `ip` with these words; none when it fails.
-fn ip(words: &[&str]) -> Option<String> {
-    let mut command = Command::new("ip");
-    command.args(words).stdout(Stdio::piped()).stderr(Stdio::null());
-    let done = bundle::spawn(&mut command).unwrap().wait_with_output().unwrap();
-    done.status.success().then(|| String::from_utf8(done.stdout).unwrap())
-}
 
 /// What a container with these devices sees: IPv4 addresses, IPv6 addresses, names.
 fn seen(t: &T, devices: Value) -> [String; 3] {
@@ -71,7 +22,7 @@ pub const RULES: &[Rule] = &[
         "the devices MUST be available, by their own names or the given ones",
         NAME,
         |t| {
-            let _host = Host::new(t);
+            let _host = NetworkHost::new(t);
             let [_, _, names] = seen(t, json!({"cable0": {"name": "eth7"}, "peer0": {}}));
             assert!(
                 names.contains("eth7:") && names.contains("peer0:") && !names.contains("cable0:"),
@@ -85,7 +36,7 @@ pub const RULES: &[Rule] = &[
         "permanent addresses with global scope of any family MUST be preserved",
         NAME,
         |t| {
-            let _host = Host::new(t);
+            let _host = NetworkHost::new(t);
             ip(&["addr", "add", "10.1.2.3/24", "broadcast", "10.1.2.255", "dev", "cable0"]).unwrap();
             ip(&["addr", "add", "10.9.9.9/32", "dev", "cable0"]).unwrap();
             ip(&["addr", "add", "2001:db8::7/64", "dev", "cable0", "nodad"]).unwrap();
@@ -101,7 +52,7 @@ pub const RULES: &[Rule] = &[
         "only addresses that are permanent and of global scope are transferred (MUST)",
         NAME,
         |t| {
-            let _host = Host::new(t);
+            let _host = NetworkHost::new(t);
             ip(&["addr", "add", "169.254.7.7/16", "scope", "link", "dev", "cable0"]).unwrap();
             ip(&[
                 "addr",
@@ -121,7 +72,7 @@ pub const RULES: &[Rule] = &[
         },
     ),
     holds("attributes", DEVICES, "existing attributes of the device MUST be preserved", NAME, |t| {
-        let _host = Host::new(t);
+        let _host = NetworkHost::new(t);
         ip(&["link", "set", "cable0", "mtu", "1300", "address", "02:00:00:00:00:77"]).unwrap();
         let mut bundle = fresh(t, &[]);
         bundle.set("/linux/netDevices", json!({"cable0": {"name": "eth7"}}));
@@ -131,7 +82,7 @@ pub const RULES: &[Rule] = &[
         assert_eq!(got[1]["ok"]["text"], "02:00:00:00:00:77\n");
     }),
     holds("up", DEVICES, "the device MUST be set to up after the move", NAME, |t| {
-        let _host = Host::new(t);
+        let _host = NetworkHost::new(t);
         let mut bundle = fresh(t, &["report"]);
         bundle.set("/linux/netDevices", json!({"cable0": {"name": "eth7"}}));
         assert_eq!(report(t, &mut bundle)["interfaces"]["eth7"]["up"], true);
@@ -142,13 +93,13 @@ pub const RULES: &[Rule] = &[
         "a name with `%d` MUST be allowed, the kernel finds the number",
         NAME,
         |t| {
-            let _host = Host::new(t);
+            let _host = NetworkHost::new(t);
             let [_, _, names] = seen(t, json!({"cable0": {"name": "net%d"}, "peer0": {"name": "net%d"}}));
             assert!(names.contains("net0:") && names.contains("net1:"), "{names}");
         },
     ),
     holds("name_that_is_taken", DEVICES, "a name that exists in the container MUST be an error", NAME, |t| {
-        let _host = Host::new(t);
+        let _host = NetworkHost::new(t);
         let mut bundle = fresh(t, &[]);
         bundle.set("/linux/netDevices", json!({"cable0": {"name": "lo"}}));
         is_refused(t, &mut bundle);
@@ -160,7 +111,7 @@ pub const RULES: &[Rule] = &[
         "what cannot be moved MUST be an error",
         &["/linux/netDevices"],
         |t| {
-            let _host = Host::new(t);
+            let _host = NetworkHost::new(t);
             let mut bundle = fresh(t, &[]);
             bundle.set("/linux/netDevices", json!({"missing0": {}}));
             is_refused(t, &mut bundle);
@@ -172,7 +123,7 @@ pub const RULES: &[Rule] = &[
         "after an error everything MUST be as before",
         &["/linux/netDevices"],
         |t| {
-            let _host = Host::new(t);
+            let _host = NetworkHost::new(t);
             let mut bundle = fresh(t, &[]);
             bundle.set("/linux/netDevices", json!({"cable0": {"name": "eth0"}, "zzz0": {}}));
             is_refused(t, &mut bundle);
@@ -185,7 +136,7 @@ pub const RULES: &[Rule] = &[
         "the devices MUST be available in the container's network namespace, also in a joined one, and stay there",
         NAME,
         |t| {
-            let _host = Host::new(t);
+            let _host = NetworkHost::new(t);
             let mut first = fresh(t, &["ready"]);
             let first = Container::new(t, &mut first);
             first.ready();

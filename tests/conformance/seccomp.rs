@@ -1,10 +1,7 @@
 //! System call filters: each proven by calls that must pass and calls that must not.
 use crate::rule::*;
+use coracle_tests::agent::Agent;
 use coracle_tests::*;
-use std::io::Read;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
 use std::time::Duration;
 
 // Calls that nothing needs: times(2), getpriority(2).
@@ -69,31 +66,6 @@ macro_rules! compared {
             }
         })
     };
-}
-
-/// Who answers notified calls: by closing the listener, so that they do not exist.
-struct Agent {
-    path: PathBuf,
-    socket: UnixListener,
-}
-
-impl Agent {
-    fn new(t: &T) -> Self {
-        let path = t.dir().join("agent");
-        Self { socket: UnixListener::bind(&path).unwrap(), path }
-    }
-    /// What one connection brings: one state with its descriptors, and then its end.
-    fn take(&self) -> (Value, Vec<OwnedFd>) {
-        assert!(
-            runtime::wait_readable(&self.socket, Duration::from_secs(10)),
-            "nobody connects to the agent"
-        );
-        let (mut stream, _) = self.socket.accept().unwrap();
-        let (mut text, fds) = terminal::receive(&stream);
-        stream.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
-        stream.read_to_end(&mut text).expect("the connection is closed behind the state");
-        (serde_json::from_slice(&text).unwrap(), fds)
-    }
 }
 
 /// A container whose call is notified: what the agent got, what the call got, the id.

@@ -1,9 +1,6 @@
 //! Network devices of the host that a container gets. Each case plays in a network namespace of its own, which is the host's for it.
+use coracle_tests::network::{NetworkHost, ip};
 use coracle_tests::*;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use std::fs::File;
-use std::os::fd::AsFd;
-use std::process::Command;
 
 cases![
     moved_with_its_addresses,
@@ -16,52 +13,10 @@ cases![
 
 const OLD: &str = "network devices are younger than runc 1.1 and crun 1.8";
 
-/// The thread of the case in a network namespace that nobody else is in, until it ends.
-struct Host {
-    home: File,
-    /// Of this case's host.
-    path: String,
-    holder: std::process::Child,
-}
-
-impl Host {
-    fn new(t: &T) -> Self {
-        t.differs("runc", OLD);
-        t.differs("crun", OLD);
-        t.needs(&[Need::Program("ip"), Need::Program("unshare")]);
-        let home = File::open("/proc/thread-self/ns/net").unwrap();
-        let holder = Command::new("unshare").args(["--net", "sleep", "1000"]).spawn().unwrap();
-        let path = format!("/proc/{}/ns/net", holder.id());
-        let own = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
-        while std::fs::read_link(&path).unwrap() == own {
-            std::thread::sleep(std::time::Duration::from_millis(2));
-        }
-        enter(&File::open(&path).unwrap());
-        let host = Self { home, path, holder };
-        if ip(&["link", "add", "cable0", "type", "veth", "peer", "name", "peer0"]).is_none() {
-            drop(host);
-            t.skip("needs a kernel with veth devices");
-        }
-        host
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        enter(&self.home);
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
-    }
-}
-
-fn enter(namespace: &File) {
-    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-}
-
-/// `ip` with these words; none when it fails.
-fn ip(words: &[&str]) -> Option<String> {
-    let done = Command::new("ip").args(words).output().unwrap();
-    done.status.success().then(|| String::from_utf8(done.stdout).unwrap())
+fn host(t: &T) -> NetworkHost {
+    t.differs("runc", OLD);
+    t.differs("crun", OLD);
+    NetworkHost::new(t)
 }
 
 fn addresses() {
@@ -88,7 +43,7 @@ fn seen(t: &T, bundle: &mut Bundle, device: &str) -> (Vec<String>, u32) {
 }
 
 fn moved_with_its_addresses(t: &T) {
-    let _host = Host::new(t);
+    let _host = host(t);
     addresses();
     ip(&["link", "set", "cable0", "mtu", "1300", "up"]).unwrap();
     let mut bundle = Bundle::new(t, &[]);
@@ -112,7 +67,7 @@ fn moved_with_its_addresses(t: &T) {
 }
 
 fn numbered_by_the_kernel(t: &T) {
-    let _host = Host::new(t);
+    let _host = host(t);
     ip(&["addr", "add", "10.1.2.3/24", "dev", "peer0"]).unwrap();
     let mut bundle = Bundle::new(t, &[]);
     bundle.set("/linux/netDevices", json!({"cable0": {"name": "net%d"}, "peer0": {"name": "net%d"}}));
@@ -123,7 +78,7 @@ fn numbered_by_the_kernel(t: &T) {
 }
 
 fn into_a_joined_namespace(t: &T) {
-    let _host = Host::new(t);
+    let _host = host(t);
     let mut first = Bundle::new(t, &["ready"]);
     let first = Container::new(t, &mut first);
     first.ready();
@@ -147,7 +102,7 @@ fn into_a_joined_namespace(t: &T) {
 
 fn into_a_user_namespace(t: &T) {
     t.needs(&[Need::UserNamespaces]);
-    let _host = Host::new(t);
+    let _host = host(t);
     ip(&["addr", "add", "10.1.2.3/24", "dev", "cable0"]).unwrap();
     let mut bundle = Bundle::new(t, &[]);
     bundle.user_namespace(100_000).set("/linux/netDevices", json!({"cable0": {}}));
@@ -157,7 +112,7 @@ fn into_a_user_namespace(t: &T) {
 }
 
 fn back_when_the_container_fails(t: &T) {
-    let _host = Host::new(t);
+    let _host = host(t);
     addresses();
     ip(&["link", "set", "cable0", "up"]).unwrap();
     let shown = |name: &str| {
@@ -190,7 +145,7 @@ fn back_when_the_container_fails(t: &T) {
 }
 
 fn refused(t: &T) {
-    let host = Host::new(t);
+    let host = host(t);
     let mut bundle = Bundle::new(t, &["exit", "0"]);
     bundle.set("/linux/netDevices", json!({"lo": {"name": "lo7"}}));
     let fails = |bundle: &mut Bundle, pointer: &str, code: &str| {

@@ -1,12 +1,10 @@
 //! Filters with a listener: who gets it, when, with what, and what becomes of the calls.
 use crate::seccomp::number::TIMES;
 use crate::seccomp::{errno, policy};
+use coracle_tests::agent::Agent;
 use coracle_tests::*;
 use std::fs;
-use std::io::Read;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixDatagram, UnixListener};
-use std::path::PathBuf;
+use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 cases![
@@ -22,33 +20,6 @@ cases![
     what_the_runtime_needs,
     under_the_filter_of_another_process,
 ];
-
-/// Who answers notified calls: by closing the listener, so that they do not exist.
-struct Agent {
-    path: PathBuf,
-    socket: UnixListener,
-}
-
-impl Agent {
-    fn new(t: &T) -> Self {
-        let path = t.dir().join("agent");
-        Self { socket: UnixListener::bind(&path).unwrap(), path }
-    }
-
-    fn waits(&self) -> bool {
-        runtime::wait_readable(&self.socket, Duration::from_secs(10))
-    }
-
-    /// What one connection brings: exactly one state, with its descriptors, and then its end.
-    fn take(&self) -> (Value, Vec<OwnedFd>) {
-        assert!(self.waits(), "nobody connects to the agent");
-        let (mut stream, _) = self.socket.accept().unwrap();
-        let (mut text, fds) = terminal::receive(&stream);
-        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        stream.read_to_end(&mut text).expect("the connection is closed behind the state");
-        (serde_json::from_slice(&text).unwrap(), fds)
-    }
-}
 
 fn peers(t: &T) {
     t.differs("crun", "crun 1.8 sends another document and keeps the connection open");
@@ -189,9 +160,8 @@ fn of_an_added_process(t: &T) {
         assert_eq!(errno(&running.done().expect(0).json()[0]), Some(38));
     }
     drop(held);
-    // Without its agent nothing more is added. A process forked meanwhile may hold the socket for a moment, so its name goes too.
-    fs::remove_file(&agent.path).unwrap();
-    drop(agent);
+    // Without its agent nothing more is added.
+    agent.end();
     let error = container.exec(&["/payload", "exit", "0"]).error();
     assert_eq!(error["pointer"], "/linux/seccomp/listenerPath", "{error}");
     container.end();
@@ -240,9 +210,7 @@ fn nobody_listens(t: &T) {
             container.gone();
         }
     };
-    // A process forked meanwhile may hold the socket for a moment longer than this one.
-    rustix::net::shutdown(&agent.socket, rustix::net::Shutdown::Both).unwrap();
-    drop(agent);
+    agent.end();
     check("ECONNREFUSED", &mut bundle);
     let path = t.dir().join("agent");
     fs::remove_file(&path).unwrap();

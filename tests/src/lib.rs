@@ -18,6 +18,7 @@
 )]
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod bundle;
 pub mod cgroup;
 pub mod container;
@@ -25,6 +26,7 @@ pub mod dirs;
 pub mod harness;
 pub mod host;
 pub mod need;
+pub mod network;
 pub mod runtime;
 pub mod terminal;
 
