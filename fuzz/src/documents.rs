@@ -127,7 +127,9 @@ fn the_plan_holds(spec: &Spec, text: &str) {
     assert!(at("MaskPath").is_none_or(|mask| mask > root), "covers come after the root change");
     let linux = spec.linux.as_ref();
     let masks = steps.iter().filter(|step| step.starts_with("MaskPath")).count();
-    assert_eq!(masks, linux.map_or(0, |linux| linux.masked_paths.len()), "each masked path has its step");
+    let masked: std::collections::BTreeSet<_> =
+        linux.into_iter().flat_map(|linux| &linux.masked_paths).collect();
+    assert_eq!(masks, masked.len(), "each masked path has its step, once");
     let filters = steps.iter().filter(|step| step.starts_with("Seccomp")).count();
     assert_eq!(filters, usize::from(linux.is_some_and(|linux| linux.seccomp.is_some())));
     let wants_nnp = spec.process.as_ref().is_some_and(|p| p.no_new_privileges == Some(true));

@@ -2,7 +2,7 @@
 
 use crate::subject::{Subject, number, wait_for};
 use coracle_tests::runtime::wait_until;
-use coracle_tests::{T, cases_alone, need};
+use coracle_tests::{T, bundle, cases_alone, need};
 use std::time::{Duration, Instant};
 
 cases_alone![anywhere, anywhere_as_a_user, while_a_hook_hangs];
@@ -22,7 +22,7 @@ impl Dice {
 
 /// Starts a command and kills it after a time.
 fn kill_after(subject: &Subject<'_>, words: &[&str], more: &[&str], time: Duration) {
-    let mut child = subject.command(&subject.line(words, more)).spawn().unwrap();
+    let mut child = bundle::spawn(&mut subject.command(&subject.line(words, more))).unwrap();
     let end = Instant::now() + time;
     // Sleeping is too coarse for the last part.
     if let Some(long) = time.checked_sub(Duration::from_micros(200)) {
@@ -91,7 +91,7 @@ fn while_a_hook_hangs(t: &T) {
         if let Some(before) = before {
             subject.good(&[before], &[]);
         }
-        let mut child = subject.command(&subject.line(words, &[])).spawn().unwrap();
+        let mut child = bundle::spawn(&mut subject.command(&subject.line(words, &[]))).unwrap();
         wait_until(kind, || file.exists());
         child.kill().unwrap();
         wait_for(child);

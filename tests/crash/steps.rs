@@ -2,7 +2,7 @@
 //! is held for a while before, so that what it has started has come as far as it can.
 
 use crate::subject::{Subject, number, reap};
-use coracle_tests::{T, cases_alone, cgroup, need};
+use coracle_tests::{T, bundle, cases_alone, cgroup, need};
 use nix::errno::Errno;
 use nix::sys::ptrace::{self, Event, Options};
 use nix::sys::signal::{Signal, kill};
@@ -42,7 +42,7 @@ fn kill_at(subject: &Subject<'_>, words: &[&str], more: &[&str], at: u64, hold: 
     let mut shell = vec!["/bin/sh".into(), "-c".into(), "read go; exec \"$@\"".into(), "sh".into()];
     shell.extend(line);
     // It waits for a line until it is traced.
-    let mut child = subject.command(&shell).stdin(Stdio::piped()).spawn().unwrap();
+    let mut child = bundle::spawn(subject.command(&shell).stdin(Stdio::piped())).unwrap();
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
     let options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_EXITKILL | Options::PTRACE_O_TRACEEXEC;
     ptrace::seize(pid, options).expect("tracing is allowed");

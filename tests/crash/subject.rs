@@ -1,6 +1,6 @@
 //! The container that a runtime dies over, and what may be left of it: nothing.
 
-use coracle_tests::{Bundle, T, Value, cgroup, dirs, host, json};
+use coracle_tests::{Bundle, T, Value, bundle, cgroup, dirs, host, json};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use std::ffi::OsString;
@@ -79,7 +79,7 @@ impl<'a> Subject<'a> {
         subject.root = home.join("state");
         // Where the program lies others may not be let in.
         subject.program = t.dir().join("coracle");
-        fs::copy(&t.runtime.path, &subject.program).unwrap();
+        bundle::copy_program(&t.runtime.path, &subject.program);
         let map = json!([{"containerID": 0, "hostID": USER, "size": 1}]);
         let bundle = &mut subject.bundle;
         bundle.add("/linux/namespaces", json!({"type": "user"}));
@@ -138,7 +138,7 @@ impl<'a> Subject<'a> {
     /// Runs a command to its end.
     pub fn run(&self, words: &[&str], more: &[&str]) -> ExitStatus {
         let _ = fs::remove_file(self.log());
-        wait_for(self.command(&self.line(words, more)).spawn().unwrap())
+        wait_for(bundle::spawn(&mut self.command(&self.line(words, more))).unwrap())
     }
 
     /// Runs a command that has to work.

@@ -1,7 +1,6 @@
 //! A4: descriptors of the host that reach into the container.
 use coracle_tests::*;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 cases![working_directory, working_directory_of_exec, arguments, arguments_of_exec, interpreters,];
 
@@ -106,8 +105,7 @@ fn interpreters(t: &T) {
     // The path is walked before close-on-exec closes anything: only a real close helps.
     for number in 3..64 {
         let mut bundle = Bundle::new(t, &[]);
-        fs::write(bundle.inside("/script"), format!("#!{} kill-self\n", outside(number))).unwrap();
-        fs::set_permissions(bundle.inside("/script"), fs::Permissions::from_mode(0o755)).unwrap();
+        bundle::write_program(&bundle.inside("/script"), format!("#!{} kill-self\n", outside(number)));
         bundle.set("/process/args", json!(["/script"]));
         let container = Container::new(t, &mut bundle);
         let done = container.run_call().launched(LEAKS).done();

@@ -36,7 +36,7 @@ impl Swapper {
     fn start(one: &std::path::Path, other: &std::path::Path) -> Self {
         let mut command = Command::new(harness::payload());
         command.args(["attack", "swap"]).args([one, other]).arg("300").stdout(Stdio::null());
-        Self(command.spawn().unwrap())
+        Self(bundle::spawn(&mut command).unwrap())
     }
 }
 

@@ -2,7 +2,6 @@
 use super::rounds;
 use coracle_tests::*;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 cases![program_as_interpreter, program_as_argument, program_as_loader, program_overwritten, sealed_first];
@@ -13,7 +12,7 @@ cases_alone![watched_execs, watched_execs_in_a_user_namespace, watched_create];
 /// A copy of the runtime in the case's directory: if an attack works, it is the copy that suffers.
 fn copy(t: &T) -> Runtime {
     let path = t.dir().join(t.runtime.path.file_name().unwrap());
-    fs::copy(&t.runtime.path, &path).unwrap();
+    bundle::copy_program(&t.runtime.path, &path);
     Runtime::at(&path)
 }
 
@@ -117,8 +116,7 @@ fn watched_create(t: &T) {
 
 /// Puts an executable file into the bundle.
 fn program(bundle: &Bundle, path: &str, bytes: &[u8]) {
-    fs::write(bundle.inside(path), bytes).unwrap();
-    fs::set_permissions(bundle.inside(path), fs::Permissions::from_mode(0o755)).unwrap();
+    bundle::write_program(&bundle.inside(path), bytes);
 }
 
 /// Runs it as the container's process and by exec; whatever comes out, the program's file must be what it was.

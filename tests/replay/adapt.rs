@@ -3,6 +3,7 @@
 //! Must not: change what the program is given, but for what this machine lacks: a profile that is not loaded, a controller, a hard limit
 //! that cannot be raised.
 
+use crate::ordinary::{self, Ordinary};
 use coracle_tests::*;
 use rustix::process::{Resource, getrlimit};
 use std::fs;
@@ -20,20 +21,42 @@ const FILES: [&str; 9] =
 /// What an init that an engine brings along does, as far as a scenario needs it.
 const INIT: &str = "#!/bin/sh\n[ \"$1\" != -- ] || { shift; exec \"$@\"; }\ntrap exit TERM INT\nwhile :; do sleep 0.1; done\n";
 
-/// Makes the root file system and changes the document. `sandbox` is the container whose namespaces it joins.
-pub fn config(t: &T, dir: &Path, spec: &mut Value, systemd: bool, id: &str, sandbox: Option<i32>) {
+/// Where a container is to be.
+pub struct Place<'a> {
+    /// systemd makes its cgroup.
+    pub systemd: bool,
+    /// Who makes it, if that is not root.
+    pub user: Option<&'a Ordinary>,
+    pub id: &'a str,
+    /// The container whose namespaces it joins.
+    pub sandbox: Option<i32>,
+}
+
+impl Place<'_> {
+    pub fn cgroup(&self) -> String {
+        let parent = self.user.map_or_else(cgroup::parent, |user| user.cgroup.clone());
+        format!("{parent}/{}", self.id)
+    }
+}
+
+/// Makes the root file system and changes the document.
+pub fn config(t: &T, dir: &Path, spec: &mut Value, place: &Place<'_>) {
     bundle::make_rootfs(&dir.join("rootfs"));
     rootfs(&dir.join("rootfs"));
     spec["root"]["path"] = json!("rootfs");
-    process(&mut spec["process"]);
-    namespaces(spec, sandbox);
+    process(&mut spec["process"], place.user.is_some());
+    namespaces(spec, place.sandbox);
     let unit = spec["linux"]["cgroupsPath"].as_str().unwrap_or("").to_owned();
     spec["linux"]["cgroupsPath"] = match unit.splitn(3, ':').collect::<Vec<_>>().as_slice() {
-        [slice, prefix, _] if systemd => json!(format!("{slice}:{prefix}:{id}")),
-        _ => json!(format!("{}/{id}", cgroup::parent())),
+        [slice, prefix, _] if place.systemd => json!(format!("{slice}:{prefix}:{}", place.id)),
+        _ => json!(place.cgroup()),
     };
     resources(&mut spec["linux"]["resources"]);
     let owner = spec["linux"]["uidMappings"][0]["hostID"].as_u64().and_then(|id| u32::try_from(id).ok());
+    let owner = match place.user {
+        Some(_) => Some(ordinary::ID + owner.unwrap_or(0)),
+        None => owner,
+    };
     let sources = dir.join("sources");
     fs::create_dir(&sources).unwrap();
     for (number, mount) in spec["mounts"].as_array_mut().unwrap().iter_mut().enumerate() {
@@ -59,13 +82,12 @@ fn rootfs(root: &Path) {
     for dir in ["bin", "sbin", "www", "etc/apk", "usr/bin"] {
         fs::create_dir_all(root.join(dir)).unwrap();
     }
-    fs::copy(need::busybox().unwrap(), root.join("bin/busybox")).unwrap();
-    fs::set_permissions(root.join("bin/busybox"), fs::Permissions::from_mode(0o755)).unwrap();
+    bundle::copy_program(need::busybox().unwrap(), &root.join("bin/busybox"));
     for name in NAMES {
         symlink("busybox", root.join("bin").join(name)).unwrap();
     }
     fs::write(root.join("etc/resolv.conf"), "nameserver 127.0.0.1\n").unwrap();
-    program(&root.join("pause"), INIT);
+    bundle::write_program(&root.join("pause"), INIT);
     // As an image has them, whatever our own mask for new files is.
     for dir in
         ["", "bin", "sbin", "www", "etc", "etc/apk", "usr", "usr/bin", "proc", "sys", "dev", "run", "home"]
@@ -74,16 +96,11 @@ fn rootfs(root: &Path) {
     }
 }
 
-fn program(path: &Path, text: &str) {
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-}
-
 /// A file or directory in the place of an engine's.
 fn source_of(path: &Path, engines: &Path) -> String {
     let name = engines.file_name().unwrap_or_default().to_string_lossy().into_owned();
     match name.as_str() {
-        "catatonit" | "docker-init" => program(path, INIT),
+        "catatonit" | "docker-init" => bundle::write_program(path, INIT),
         "passwd" => fs::write(path, "root:x:0:0:root:/root:/bin/sh\n").unwrap(),
         name if FILES.contains(&name) => fs::write(path, "127.0.0.1 localhost\n").unwrap(),
         _ => {
@@ -104,7 +121,7 @@ fn own(path: &Path, id: u32) {
 }
 
 /// What an engine says of a process and this machine cannot give.
-pub fn process(process: &mut Value) {
+pub fn process(process: &mut Value, ordinary_user: bool) {
     let profile = process["apparmorProfile"].as_str().unwrap_or("unconfined").to_owned();
     let loaded = fs::read_to_string("/sys/kernel/security/apparmor/profiles").unwrap_or_default();
     if !loaded.lines().any(|line| line.split(' ').next() == Some(&profile)) {
@@ -116,7 +133,7 @@ pub fn process(process: &mut Value) {
             Some("RLIMIT_NPROC") => getrlimit(Resource::Nproc).maximum,
             _ => None,
         };
-        if need::SYS_RESOURCE.missing().is_some() {
+        if ordinary_user || need::SYS_RESOURCE.missing().is_some() {
             for key in ["hard", "soft"] {
                 limit[key] = json!(limit[key].as_u64().unwrap().min(most.unwrap_or(u64::MAX)));
             }

@@ -16,6 +16,7 @@
 mod adapt;
 mod answers;
 mod engines;
+mod ordinary;
 mod scenario;
 
 fn main() -> std::process::ExitCode {

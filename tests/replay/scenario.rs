@@ -3,13 +3,16 @@
 //! The recordings hold no exit codes: a call succeeded, unless it is marked `fails`. What an engine did between two calls (wait for the end
 //! of a program) is done here, too.
 
-use crate::{adapt, answers};
+use crate::adapt::{self, Place};
+use crate::answers;
+use crate::ordinary::{self, Ordinary};
 use coracle_tests::terminal::ConsoleSocket;
 use coracle_tests::*;
 use rustix::process::{Pid, WaitOptions, waitpid};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -52,29 +55,40 @@ const COMMANDS: [&str; 14] = [
 pub fn replay(t: &T, scenario: &Scenario) {
     t.needs(&[Need::Root, Need::Busybox]);
     let calls: Vec<Value> = scenario.calls.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let words = |call: &Value| -> Vec<String> { serde_json::from_value(call["argv"].clone()).unwrap() };
     if calls.iter().any(|call| words(call).iter().any(|word| word == "restore")) {
         t.skip("needs checkpoints, which are not built");
     }
-    if calls.iter().any(|call| call["env"].to_string().contains("/run/user/")) {
-        t.skip("needs the user namespace that Podman makes for an ordinary user");
+    if !calls.iter().any(|call| call["env"].to_string().contains("/run/user/")) {
+        return replay_as(t, None, &calls, scenario.documents);
     }
-    let systemd = Need::Systemd.missing().is_none();
+    let user = Ordinary::new(t);
+    let there = t.with(user.runtime.clone());
+    chown(there.dir(), Some(ordinary::ID), Some(ordinary::ID)).unwrap();
+    replay_as(&there, Some(&user), &calls, scenario.documents);
+}
+
+fn replay_as(t: &T, user: Option<&Ordinary>, calls: &[Value], texts: &str) {
     let mut replay = Replay {
         t,
-        systemd,
-        documents: documents(scenario.documents),
+        user,
+        // That of an ordinary user would be asked over the bus of its session.
+        systemd: user.is_none() && Need::Systemd.missing().is_none(),
+        documents: documents(texts),
         containers: BTreeMap::new(),
         latest: Vec::new(),
         pids: Vec::new(),
         number: 0,
     };
-    for call in &calls {
+    for call in calls {
         replay.call(call, &words(call));
     }
     for one in replay.containers.values().filter(|one| one.deleted) {
         one.container.gone();
     }
+}
+
+fn words(call: &Value) -> Vec<String> {
+    serde_json::from_value(call["argv"].clone()).unwrap()
 }
 
 fn documents(text: &str) -> BTreeMap<String, Value> {
@@ -102,6 +116,8 @@ struct One<'t> {
 
 struct Replay<'t> {
     t: &'t T,
+    /// Who calls, if it is not root.
+    user: Option<&'t Ordinary>,
     systemd: bool,
     documents: BTreeMap<String, Value>,
     /// By the recorded id.
@@ -189,11 +205,12 @@ impl<'t> Replay<'t> {
         let dir = self.t.dir().join(format!("container-{}", self.number));
         fs::create_dir(&dir).unwrap();
         let systemd = self.systemd && words.iter().any(|word| word == "--systemd-cgroup");
-        adapt::config(self.t, &dir, &mut spec, systemd, &id, sandbox);
+        let place = Place { systemd, user: self.user, id: &id, sandbox };
+        adapt::config(self.t, &dir, &mut spec, &place);
         // Lives as long as the container that looks at it.
         let bundle: &'t Bundle = Box::leak(Box::new(Bundle { dir, spec }));
         bundle.write();
-        let cgroup = format!("{}/{id}", cgroup::parent());
+        let cgroup = place.cgroup();
         let container = Container::as_written(self.t, bundle, id, cgroup);
         self.latest.retain(|earlier| *earlier != recorded);
         self.latest.push(recorded.clone());
@@ -304,7 +321,7 @@ impl<'t> Replay<'t> {
             .stdin(here.input.map_or_else(Stdio::null, Stdio::from))
             .stdout(open("out"))
             .stderr(open("err"));
-        let status = self.ended(command.spawn().unwrap(), &here.argv);
+        let status = self.ended(bundle::spawn(&mut command).unwrap(), &here.argv);
         if let Some(path) = here.process {
             // go-runc removes it at once; whoever reads it later finds nothing.
             fs::remove_file(path).unwrap();
@@ -362,7 +379,7 @@ impl<'t> Replay<'t> {
                 "--console-socket" => here.socket = Some(ConsoleSocket::new(replaced(file("socket")))),
                 "--process" => {
                     let mut document = self.documents[call["process"].as_str().unwrap()].clone();
-                    adapt::process(&mut document);
+                    adapt::process(&mut document, self.user.is_some());
                     let path = replaced(file("process"));
                     fs::write(&path, document.to_string()).unwrap();
                     here.process = Some(path);

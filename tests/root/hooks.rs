@@ -343,8 +343,7 @@ fn state_can_be_asked(t: &T) {
         out.display(),
         out.display()
     );
-    fs::write(&script, text).unwrap();
-    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    bundle::write_program(&script, &text);
     let mut bundle = Bundle::new(t, &["ready"]);
     bundle.add("/hooks/poststart", json!({"path": "/bin/sh", "args": ["sh", script, "ID"], "timeout": 10}));
     let container = Container::new(t, &mut bundle);

@@ -278,8 +278,7 @@ fn bind_recursively_read_only(t: &T) {
 fn bind_flags(t: &T) {
     let source = t.dir().join("source");
     fs::create_dir(&source).unwrap();
-    fs::copy(harness::payload(), source.join("program")).unwrap();
-    fs::set_permissions(source.join("program"), fs::Permissions::from_mode(0o755)).unwrap();
+    bundle::copy_program(harness::payload(), &source.join("program"));
     let mut bundle = Bundle::new(t, &[]);
     bundle.bind(&source, "/no", &["noexec"]).bind(&source, "/yes", &[]);
     let got = answers(

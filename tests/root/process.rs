@@ -433,7 +433,7 @@ fn executable_is_searched(t: &T) {
     fs::create_dir(bundle.inside("/two")).unwrap();
     fs::write(bundle.inside("/two/prog"), "not executable").unwrap();
     fs::create_dir(bundle.inside("/three")).unwrap();
-    fs::copy(bundle.inside("/payload"), bundle.inside("/three/prog")).unwrap();
+    bundle::copy_program(&bundle.inside("/payload"), &bundle.inside("/three/prog"));
     bundle.set("/process/env", json!(["PATH=/nowhere:/one:/two:/three"]));
     bundle.set("/process/args", json!(["prog", "report"]));
     let seen = report(t, &mut bundle);

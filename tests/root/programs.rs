@@ -142,7 +142,7 @@ fn not_permitted(t: &T) {
     fails(t, &mut bundle, &["/closed/tool"], text, "/closed is not open to everybody (mode 0700)");
     let source = t.dir().join("source");
     fs::create_dir(&source).unwrap();
-    fs::copy(bundle.inside("/payload"), source.join("tool")).unwrap();
+    bundle::copy_program(&bundle.inside("/payload"), &source.join("tool"));
     bundle.bind(&source, "/data", &["noexec"]);
     fails(t, &mut bundle, &["/data/tool"], text, "mounted with noexec");
 }
@@ -152,8 +152,7 @@ fn by_an_added_process(t: &T) {
     let mut bundle = Bundle::new(t, &["ready"]);
     let source = t.dir().join("source");
     fs::create_dir(&source).unwrap();
-    fs::write(source.join("script"), "#!/bin/zsh\n").unwrap();
-    fs::set_permissions(source.join("script"), fs::Permissions::from_mode(0o755)).unwrap();
+    bundle::write_program(&source.join("script"), "#!/bin/zsh\n");
     bundle.bind(&source, "/data", &[]);
     let container = Container::new(t, &mut bundle);
     container.ready();

@@ -39,9 +39,9 @@ pub fn copy_program(from: &Path, to: &Path) {
 }
 
 /// Writes a program.
-pub fn write_program(to: &Path, text: &str) {
+pub fn write_program(to: &Path, content: impl AsRef<[u8]>) {
     let _held = WRITING.read();
-    fs::write(to, text).expect("own directory");
+    fs::write(to, content).expect("own directory");
     fs::set_permissions(to, fs::Permissions::from_mode(0o755)).expect("own file");
 }
 

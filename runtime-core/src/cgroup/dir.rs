@@ -107,6 +107,15 @@ impl Dir {
             .map_err(|errno| CgroupError::call("rmdir", self.path.join(name), errno))
     }
 
+    /// Removes this directory, if `name` is still its own, without opening anything.
+    pub(super) fn remove_itself(&self, name: &str) -> Result<()> {
+        let path = format!("../{name}");
+        if self.identity_of(&path)? != Some(self.identity()?) {
+            return Ok(());
+        }
+        self.remove(&path)
+    }
+
     /// Leaves a word on the directory. A kernel that keeps none leaves it unmarked, which only means less: see `group`.
     pub(super) fn mark(&self, mark: &str) -> Result<()> {
         match fsetxattr(&self.fd, MARK, mark.as_bytes(), XattrFlags::CREATE) {

@@ -6,7 +6,6 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -17,10 +16,8 @@ use super::error::{CgroupError, Result};
 use super::layout::{HierarchyKey, Version};
 use super::path::CgroupPath;
 use super::plan::{CgroupPlan, DirectoryPlan};
+use super::remove::{deadline, is_busy, remove_made, remove_tree, until_idle};
 use super::systemd::UnitRecord;
-
-/// How long a directory may stay busy after its processes have gone.
-const BUSY: Duration = Duration::from_secs(2);
 
 /// A directory above a container's that did not exist before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,7 +118,7 @@ impl MemberRecord {
                 Err(error) if is_busy(&error) => Ok(()),
                 removed => gone_is((), removed),
             },
-            result => remove_tree(&above, name, &result?, Instant::now() + BUSY),
+            result => remove_tree(&above, name, &result?),
         }
     }
 
@@ -166,6 +163,14 @@ impl MemberRecord {
 }
 
 impl Member {
+    /// Removes the directory if it is ours, by its own descriptor; whoever removes it by its name afterwards tells what did not work.
+    pub(super) fn remove_held(&self) {
+        if self.is_ours() {
+            let name = self.record.path.name();
+            drop(until_idle(deadline(), || self.dir.remove_itself(name)));
+        }
+    }
+
     pub(super) fn new(plan: &DirectoryPlan, dir: Dir, ours: bool, made: Vec<Made>) -> Result<Self> {
         let record = MemberRecord::new(plan, Some(dir.identity()?), ours, made);
         Ok(Self { record, dir })
@@ -501,7 +506,7 @@ pub(super) fn walk(top: &Dir, visit: &mut dyn FnMut(&Dir) -> Result<()>) -> Resu
     Ok(())
 }
 
-fn gone_is<T>(instead: T, result: Result<T>) -> Result<T> {
+pub(super) fn gone_is<T>(instead: T, result: Result<T>) -> Result<T> {
     match result {
         Err(error) if error.is_gone() => Ok(instead),
         result => result,
@@ -516,63 +521,4 @@ fn read_pids(dir: &Dir, pids: &mut Vec<i32>) -> Result<()> {
     };
     pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
     Ok(())
-}
-
-/// Removes `name` in `above` and everything in it; waits for what is busy until `deadline`.
-fn remove_tree(above: &Dir, name: &str, dir: &Dir, deadline: Instant) -> Result<()> {
-    match above.remove(name) {
-        Err(error) if is_busy(&error) => {}
-        result => return gone_is((), result),
-    }
-    // The container may have made any number of directories at any depth: two of them are open at a time, and the way
-    // down to a leaf is walked again for each.
-    while let Some(first) = gone_is(Vec::new(), dir.children())?.pop() {
-        let mut parent = dir.sub(".")?;
-        let mut leaf = first;
-        loop {
-            let child = match parent.sub(&leaf) {
-                Err(error) if error.is_gone() => break,
-                result => result?,
-            };
-            let Some(next) = gone_is(Vec::new(), child.children())?.pop() else { break };
-            parent = child;
-            leaf = next;
-        }
-        remove_leaf(&parent, &leaf, deadline)?;
-    }
-    remove_leaf(above, name, deadline)
-}
-
-fn remove_leaf(above: &Dir, name: &str, deadline: Instant) -> Result<()> {
-    let mut pause = Duration::from_micros(50);
-    loop {
-        match above.remove(name) {
-            Err(error) if is_busy(&error) && Instant::now() < deadline => {}
-            result => return gone_is((), result),
-        }
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(20));
-    }
-}
-
-/// It has children, or processes that may be just ending.
-fn is_busy(error: &CgroupError) -> bool {
-    error.is(Errno::BUSY) || error.is(Errno::NOTEMPTY)
-}
-
-/// Removes, from the bottom, directories that were made above a container's, as long as they are ours and empty.
-fn remove_made(mount: &Dir, made: &[Made]) {
-    for one in made.iter().rev() {
-        let above = one.path.parent().unwrap_or_default();
-        let Ok(above) = mount.below(&above) else { return };
-        let is_ours = above.identity_of(one.path.name());
-        let is = |inode: u64| one.inode.is_none_or(|made| made == inode);
-        if !is_ours.is_ok_and(|found| found.is_some_and(|found| is(found.inode))) {
-            return;
-        }
-        // Another container may live in it by now; then it stays.
-        if above.remove(one.path.name()).is_err() {
-            return;
-        }
-    }
 }

@@ -99,11 +99,20 @@ impl CgroupPlan {
 
 /// Removes what was made. The first error is the one to tell; what cannot be removed is empty and harmless.
 fn undo(group: Cgroup, error: CgroupError) -> CgroupError {
-    let made = group.record();
-    // Its descriptors may be the last that this process can have, and removing takes some.
-    drop(group);
-    drop(made.remove());
+    drop(take_back(group));
     error
+}
+
+/// Removes what was made. By the descriptors that are there, as far as that goes: they may be the last that this process can have, and
+/// looking directories up takes some.
+///
+/// # Errors
+/// As [`Cgroup::remove`].
+pub(crate) fn take_back(group: Cgroup) -> Result<()> {
+    group.members().for_each(Member::remove_held);
+    let made = group.record();
+    drop(group);
+    made.remove()
 }
 
 /// Makes the directory and those above it that are missing; `made` lists the latter from the top. The answer says

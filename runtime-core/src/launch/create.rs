@@ -18,7 +18,7 @@ use super::network::Making;
 use super::notify;
 use super::placeholder::Placeholder;
 use super::session::{Session, Setting};
-use crate::cgroup::{Cgroup, CgroupPath, CgroupRecord};
+use crate::cgroup::{Cgroup, CgroupPath, CgroupRecord, take_back};
 use crate::container::Container;
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::id::ContainerId;
@@ -349,10 +349,7 @@ fn undo(
     if let Some(cgroup) = cgroup {
         // Processes that a hook left in it die with it; those of others are never in it, for it was empty or ours.
         let killed = cgroup.kill_all();
-        let record = cgroup.record();
-        // Its descriptors may be the last that this process can have, and removing takes some.
-        drop(cgroup);
-        if let Err(e) = record.remove() {
+        if let Err(e) = take_back(cgroup) {
             error = error.with_warning(format!("remove the cgroup: {e}"));
             if let Err(e) = killed {
                 error = error.with_warning(format!("kill what is in the cgroup: {e}"));
