@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -16,7 +17,7 @@ use super::error::{CgroupError, Result};
 use super::layout::{HierarchyKey, Version};
 use super::path::CgroupPath;
 use super::plan::{CgroupPlan, DirectoryPlan};
-use super::remove::{deadline, is_busy, remove_made, remove_tree, until_idle};
+use super::remove::{is_busy, remove_made, remove_tree, until_idle};
 use super::systemd::UnitRecord;
 
 /// A directory above a container's that did not exist before.
@@ -164,10 +165,10 @@ impl MemberRecord {
 
 impl Member {
     /// Removes the directory if it is ours, by its own descriptor; whoever removes it by its name afterwards tells what did not work.
-    pub(super) fn remove_held(&self) {
+    pub(super) fn remove_held(&self, deadline: Instant) {
         if self.is_ours() {
             let name = self.record.path.name();
-            drop(until_idle(deadline(), || self.dir.remove_itself(name)));
+            drop(until_idle(deadline, || self.dir.remove_itself(name)));
         }
     }
 

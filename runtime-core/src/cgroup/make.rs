@@ -14,6 +14,7 @@ use super::group::{Cgroup, Made, Member};
 use super::layout::{HierarchyKey, Version};
 use super::path::CgroupPath;
 use super::plan::{CgroupPlan, DevicesPlan, DirectoryPlan};
+use super::remove::deadline;
 use super::resources::RESOURCES;
 use crate::sys::bpf;
 
@@ -104,12 +105,13 @@ fn undo(group: Cgroup, error: CgroupError) -> CgroupError {
 }
 
 /// Removes what was made. By the descriptors that are there, as far as that goes: they may be the last that this process can have, and
-/// looking directories up takes some.
+/// looking directories up takes some. What is busy is waited for once, not in each hierarchy. Tests: `tests/embed`, descriptors_run_out.
 ///
 /// # Errors
 /// As [`Cgroup::remove`].
 pub(crate) fn take_back(group: Cgroup) -> Result<()> {
-    group.members().for_each(Member::remove_held);
+    let deadline = deadline();
+    group.members().for_each(|member| member.remove_held(deadline));
     let made = group.record();
     drop(group);
     made.remove()

@@ -1,6 +1,6 @@
-//! Removing directories of cgroups: whole trees, busy ones, with as few descriptors as there may be.
+//! Removing directories of cgroups: whole trees, and busy ones.
 //!
-//! Must not: decide whose a directory is. Tests: `cgroup/tests.rs`; `tests/embed`, descriptors_run_out.
+//! Must not: decide whose a directory is. Tests: `cgroup/tests.rs`.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ pub(super) fn remove_tree(above: &Dir, name: &str, dir: &Dir) -> Result<()> {
     }
     // The container may have made any number of directories at any depth: two of them are open at a time, and the way
     // down to a leaf is walked again for each.
-    while let Some(first) = children(dir)?.pop() {
+    while let Some(first) = gone_is(Vec::new(), dir.children())?.pop() {
         let mut parent = dir.sub(".")?;
         let mut leaf = first;
         loop {
@@ -42,15 +42,6 @@ pub(super) fn remove_tree(above: &Dir, name: &str, dir: &Dir) -> Result<()> {
         remove_leaf(&parent, &leaf, deadline)?;
     }
     remove_leaf(above, name, deadline)
-}
-
-/// The directories in one that is to be removed. A process without free descriptors cannot look: then those that are just ending keep it
-/// busy, as far as it knows, and it waits for them.
-fn children(dir: &Dir) -> Result<Vec<String>> {
-    match dir.children() {
-        Err(error) if error.is(Errno::MFILE) || error.is(Errno::NFILE) => Ok(Vec::new()),
-        result => gone_is(Vec::new(), result),
-    }
 }
 
 fn remove_leaf(above: &Dir, name: &str, deadline: Instant) -> Result<()> {
