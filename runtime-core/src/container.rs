@@ -5,6 +5,8 @@
 //!
 //! Must not: trust the record where something is signalled, frozen, killed or removed. Tests: `tests` package, lifecycle;
 //! `tests/embed`.
+//!
+//! Longer than a file should be: every operation of a handle, most of it what callers have to know of it.
 
 use crate::cgroup::{Cgroup, Stats};
 use crate::error::{Error, ErrorKind, Phase, Result};

@@ -4,6 +4,8 @@
 //! the chain is joined once, here.
 //!
 //! Must not: log, know how callers print. Tests: at the end of this file.
+//!
+//! Longer than a file should be: one type with all its parts, and most lines are what callers have to know of them.
 
 use serde::Serialize;
 use serde::ser::SerializeMap;

@@ -14,6 +14,8 @@
 //!
 //! Must not: allocate, know what a configuration is, hold a descriptor number (descriptors are named by [`Slot`]).
 //! Tests: at the end of this file and in `runtime-core/src/launch/compile.rs`.
+//!
+//! One table of all steps, longer than a file should be: each with what it does and what its parts are.
 
 use core::ffi::CStr;
 

@@ -2,6 +2,8 @@
 //!
 //! Must not: walk a path again (identity is checked whenever a directory is opened from a record), remove what is not
 //! ours. Tests: `cgroup/tests.rs`.
+//!
+//! Longer than a file should be: a directory, its record and what is done with both.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -1,5 +1,7 @@
 //! Native tests: real sub-cgroups of this process's own, made and removed here. They need root and, for limits, the
 //! controllers that the machine has; what is skipped is said.
+//!
+//! Longer than a file should be: one kind of subject for all cases.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};

@@ -4,6 +4,8 @@
 //! the gate or waits there, and a dropped session leaves no process behind.
 //!
 //! Must not: decide what to do, write records. Tests: every container of the `tests` package.
+//!
+//! Longer than a file should be: one conversation is read from its beginning to its end.
 
 use super::channel::{Channel, Event};
 use super::explain;

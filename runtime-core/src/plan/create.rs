@@ -1,6 +1,8 @@
 //! The plan of a container: every other file of this directory, in the order of time.
 //!
 //! Must not: touch the machine. Tests: golden plans (`tests/plans`).
+//!
+//! Longer than a file should be: the order of the steps is the point, and is read from top to bottom.
 
 use super::hooks::{self, StateText};
 use super::lsm::{self, Labels};
