@@ -137,7 +137,9 @@ fn in_machine(name: &str, dir: &Path, flavour: &[&str], cases: &[String]) -> Out
 pub fn containerd(_: &[String]) -> Outcome {
     setup::packages(&[("containerd", "containerd"), ("busybox", "busybox-static")])?;
     suites::build()?;
-    run::run(&mut run::program(run::root().join("xtask/containerd"), [built("coracle")]))
+    run::run(&mut cargo(["build", "-p", "coracle-tests", "--bin", "on-terminal"]))?;
+    let words = [built("coracle"), run::target_dir().join("debug/on-terminal")];
+    run::run(&mut run::program(run::root().join("xtask/containerd"), words))
 }
 
 /// `bench`: criterion's benches; with the paths of other runtimes, whole commands of all of them, interleaved.
