@@ -144,7 +144,7 @@ impl<'c> Exec<'c> {
             init: Some(init),
             slots,
             preserve: plan.preserve,
-            own_process: false,
+            own_process: container.runtime().own_process(),
             network: None,
             program: plan.program,
             listener: container.record().listener.as_ref().map(|listener| {

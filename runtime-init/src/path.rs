@@ -13,7 +13,7 @@
 
 use core::ffi::CStr;
 
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
+use rustix::fs::{self, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 
 use crate::buf::{Buf, Full};
@@ -189,8 +189,7 @@ pub(crate) fn kind(fd: i32) -> Result<FileType, Errno> {
 
 /// statx of the descriptor itself.
 pub(crate) fn status(fd: i32) -> Result<Statx, Errno> {
-    let flags = AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW;
-    fs::statx(sys::borrow(fd), c"", flags, StatxFlags::BASIC_STATS | StatxFlags::MNT_ID)
+    sys::statx(fd, StatxFlags::BASIC_STATS | StatxFlags::MNT_ID)
 }
 
 /// The mount that a descriptor was reached through.

@@ -7,39 +7,25 @@
 //! Tests: `tests/walk.rs`.
 
 mod open;
+mod raw;
 mod sched;
 mod socket;
 
 use core::ffi::CStr;
+use core::mem::MaybeUninit;
 use core::ptr;
 
 use libc::c_long;
 use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::{AtFlags, Statx, StatxFlags};
 use rustix::io::Errno;
+
+use raw::call;
 
 pub(crate) use open::{fsmount, fsopen, fspick, open, open_top, open_tree, peer, pipe};
 pub use sched::{SchedAttr, set_io_priority, set_scheduler};
 pub(crate) use sched::{personality, set_memory_policy};
 pub(crate) use socket::{receive, route_socket, send_with_fd, unix_socket};
-
-/// One system call.
-///
-/// # Safety
-/// Every argument that the call takes for a pointer must be null or valid for what the call does with it, and the call must
-/// not change the memory of this process in any other way.
-unsafe fn call(number: c_long, args: [usize; 6]) -> Result<usize, Errno> {
-    let [a, b, c, d, e, f] = args;
-    // SAFETY: the caller answers for the arguments; unused ones are ignored by the kernel.
-    let answer = unsafe { libc::syscall(number, a, b, c, d, e, f) };
-    usize::try_from(answer).map_err(|_| {
-        // SAFETY: no arguments, no effects.
-        let place = unsafe { libc::__errno_location() };
-        // SAFETY: the pointer is this thread's errno, valid for the thread's life.
-        let errno = unsafe { *place };
-        // The range is the kernel's; said here so that the compiler sees that rustix's own check cannot fail.
-        Errno::from_raw_os_error(errno.clamp(1, 4095))
-    })
-}
 
 /// A system call whose arguments are numbers only.
 fn plain(number: c_long, args: [usize; 6]) -> Result<usize, Errno> {
@@ -124,6 +110,18 @@ pub(crate) fn close(number: i32) {
             let _ = plain(libc::SYS_close, [fd_arg(number), 0, 0, 0, 0, 0]);
         }
     }
+}
+
+/// statx(2) of a descriptor itself. rustix would note in a variable that the kernel has it.
+pub(crate) fn statx(fd: i32, mask: StatxFlags) -> Result<Statx, Errno> {
+    let mut found = MaybeUninit::<Statx>::uninit();
+    let flags = (AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW).bits();
+    let place = found.as_mut_ptr().expose_provenance();
+    let args = [fd_arg(fd), at(c""), id_arg(flags), id_arg(mask.bits()), place, 0];
+    // SAFETY: an empty C string; the kernel writes a `struct statx`, which rustix's type is.
+    unsafe { call(libc::SYS_statx, args) }?;
+    // SAFETY: the call succeeded, so the kernel has written all of it.
+    Ok(unsafe { found.assume_init() })
 }
 
 /// close_range(2), Linux 5.9: closes `first..=last`.

@@ -11,6 +11,7 @@ cases![
     input_is_the_callers,
     state_at_each_step,
     created_has_not_executed,
+    waits_in_little_memory,
     start_twice,
     start_stopped,
     duplicate_id,
@@ -124,6 +125,22 @@ fn created_has_not_executed(t: &T) {
     container.start();
     assert_eq!(container.wait(), 0);
     assert_eq!(container.printed(), "executed\n");
+    container.delete();
+}
+
+/// What waits for `start` is the walker and its program, without the runtime's own memory.
+fn waits_in_little_memory(t: &T) {
+    t.differs("runc", "some two megabytes");
+    t.differs("crun", "some 260 KiB");
+    let mut bundle = Bundle::new(t, &["exit", "0"]);
+    let container = Container::new(t, &mut bundle);
+    container.create();
+    let memory = fs::read_to_string(format!("/proc/{}/smaps_rollup", container.pid())).unwrap();
+    let of_its_own = memory.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).unwrap();
+    let kib: u32 = of_its_own.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kib <= 64, "{memory}");
+    container.start();
+    assert_eq!(container.wait(), 0);
     container.delete();
 }
 

@@ -19,7 +19,7 @@ use super::error::{CgroupError, Result};
 use super::layout::{HierarchyKey, Version};
 use super::path::CgroupPath;
 use super::plan::{CgroupPlan, DirectoryPlan};
-use super::remove::{is_busy, remove_made, remove_tree, until_idle};
+use super::remove::{is_busy, remove_made, remove_tree, until_idle, wait_until_idle};
 use super::systemd::UnitRecord;
 
 /// A directory above a container's that did not exist before.
@@ -338,6 +338,10 @@ impl Cgroup {
     /// # Errors
     /// The first directory that could not be removed (EBUSY: it has processes); the others are removed all the same.
     pub fn remove(&self) -> Result<()> {
+        if let Some(member) = self.counting().filter(|member| !member.is_ours()) {
+            // It stays, so no removal waits for those in it. Who is in it then has come from elsewhere.
+            wait_until_idle(|| is_populated(&member.dir, member.record.version))?;
+        }
         remove_all(self.members.iter().map(|member| &member.record), None)
     }
 

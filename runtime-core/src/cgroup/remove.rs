@@ -12,6 +12,8 @@ use super::group::{Made, gone_is};
 
 /// How long a directory may stay busy after its processes have gone.
 const BUSY: Duration = Duration::from_secs(2);
+/// How long the first look again waits; the next ones twice as long each, up to 20 milliseconds.
+const FIRST_PAUSE: Duration = Duration::from_micros(50);
 
 /// Until when a removal that begins now waits for processes that are just ending.
 pub(super) fn deadline() -> Instant {
@@ -50,15 +52,28 @@ fn remove_leaf(above: &Dir, name: &str, deadline: Instant) -> Result<()> {
 
 /// Repeats a removal while it meets processes, until the deadline.
 pub(super) fn until_idle(deadline: Instant, remove: impl Fn() -> Result<()>) -> Result<()> {
-    let mut pause = Duration::from_micros(50);
+    let mut pause = FIRST_PAUSE;
     loop {
         match remove() {
             Err(error) if is_busy(&error) && Instant::now() < deadline => {}
             result => return gone_is((), result),
         }
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(20));
+        pause_for(&mut pause);
     }
+}
+
+/// Waits for processes that are just ending, as long as a removal does; somebody may be left then.
+pub(super) fn wait_until_idle(mut is_populated: impl FnMut() -> Result<bool>) -> Result<()> {
+    let (deadline, mut pause) = (deadline(), FIRST_PAUSE);
+    while gone_is(false, is_populated())? && Instant::now() < deadline {
+        pause_for(&mut pause);
+    }
+    Ok(())
+}
+
+fn pause_for(pause: &mut Duration) {
+    std::thread::sleep(*pause);
+    *pause = (*pause * 2).min(Duration::from_millis(20));
 }
 
 /// It has children, or processes that may be just ending.

@@ -11,9 +11,8 @@ use crate::spec::Spec;
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
-use std::cell::OnceCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 /// Stack of the thread; it calls four system calls.
@@ -22,9 +21,31 @@ const STACK: usize = 32 * 1024;
 /// A network namespace in the making.
 #[derive(Debug)]
 pub(crate) struct Making {
-    made: Receiver<Result<OwnedFd, Errno>>,
-    file: OnceCell<OwnedFd>,
+    made: Arc<Made>,
     thread: JoinHandle<Result<(), Errno>>,
+}
+
+/// What the thread has made. A channel would do the same with several times the code, and it is wanted in every start.
+#[derive(Debug, Default)]
+struct Made {
+    file: OnceLock<Result<OwnedFd, Errno>>,
+    is_there: Mutex<bool>,
+    told: Condvar,
+}
+
+impl Made {
+    fn give(&self, file: Result<OwnedFd, Errno>) -> Result<(), Errno> {
+        let file = self.file.get_or_init(|| file);
+        *self.is_there.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.told.notify_one();
+        file.as_ref().map(|_| ()).map_err(|e| *e)
+    }
+
+    fn wait(&self) -> Result<BorrowedFd<'_>, Errno> {
+        let is_there = self.is_there.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.told.wait_while(is_there, |there| !*there));
+        self.file.get().map_or(Err(Errno::CHILD), |file| file.as_ref().map(AsFd::as_fd).map_err(|e| *e))
+    }
 }
 
 impl Making {
@@ -33,14 +54,15 @@ impl Making {
     /// # Errors
     /// When no thread can be started.
     pub(crate) fn begin() -> Result<Self> {
-        let (give, made) = sync_channel(1);
+        let made = Arc::<Made>::default();
+        let give = Arc::clone(&made);
         // The thread inherits the mask: a signal that came to it would be taken from whoever waits for it.
         let _mask = Mask::block_all()?;
         let thread = std::thread::Builder::new()
             .stack_size(STACK)
             .spawn(move || make(&give))
             .map_err(|e| failed(e.raw_os_error().map_or(Errno::AGAIN, Errno::from_raw_os_error)))?;
-        Ok(Self { made, file: OnceCell::new(), thread })
+        Ok(Self { made, thread })
     }
 
     /// Begins when a configuration, as it is written, will need it. What is wrong with the configuration comes out later; then nobody takes
@@ -64,11 +86,7 @@ impl Making {
     /// # Errors
     /// The kernel's refusal.
     pub(crate) fn file(&self) -> Result<BorrowedFd<'_>> {
-        if let Some(file) = self.file.get() {
-            return Ok(file.as_fd());
-        }
-        let file = self.made.recv().unwrap_or(Err(Errno::CHILD)).map_err(failed)?;
-        Ok(self.file.get_or_init(|| file).as_fd())
+        self.made.wait().map_err(failed)
     }
 
     /// Waits until its loopback interface is up too.
@@ -87,14 +105,12 @@ fn failed(errno: Errno) -> Error {
         .with_code("network-namespace")
 }
 
-fn make(give: &SyncSender<Result<OwnedFd, Errno>>) -> Result<(), Errno> {
+fn make(made: &Made) -> Result<(), Errno> {
     // The namespace is this thread's alone, and the thread ends.
-    let made = unshare(CloneFlags::CLONE_NEWNET)
+    let file = unshare(CloneFlags::CLONE_NEWNET)
         .map_err(|e| Errno::from_io_error(&e.into()).unwrap_or(Errno::PERM))
         .and_then(|()| open("/proc/thread-self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()));
-    let there = made.as_ref().map(|_| ()).map_err(|e| *e);
     // Nobody takes it when the container failed meanwhile.
-    let _ = give.send(made);
-    there?;
+    made.give(file)?;
     coracle_init::raise_loopback()
 }

@@ -156,11 +156,12 @@ unsafe impl GlobalAlloc for ShortLived {
 pub(crate) struct Withheld {
     heap: [(usize, usize); PIECES],
     stack: (usize, usize),
+    image: [(usize, usize); IMAGE],
 }
 
-/// Keeps what was allocated until now, and the main thread's stack when called there, from a child whose data is allocated after this
-/// call and that runs on a stack of its own: neither of the two has to copy the pages that the other writes, and a child that waits for
-/// long is small.
+/// Keeps what was allocated until now, the program's variables and relocated constants, and the main thread's stack when called there, from
+/// a child that walks data allocated after this call on a stack of its own: neither of the two has to copy the pages that the other
+/// writes, and a child that waits for long is small.
 pub(crate) fn withhold() -> Withheld {
     let ranges = with(|pieces| {
         let mut found = [(0, 0); PIECES];
@@ -175,7 +176,7 @@ pub(crate) fn withhold() -> Withheld {
         }
         found
     });
-    let withheld = Withheld { heap: ranges, stack: main_stack() };
+    let withheld = Withheld { heap: ranges, stack: main_stack(), image: image() };
     withheld.advise(libc::MADV_DONTFORK);
     withheld
 }
@@ -195,12 +196,52 @@ fn main_stack() -> (usize, usize) {
     if end > here { ((here - SLACK) & !(PAGE - 1), end) } else { (0, 0) }
 }
 
+/// Most linkers make two writable segments: what is read-only after relocation, and variables.
+const IMAGE: usize = 2;
+
+/// The variables and relocated constants of a static program. The walker has none: `cargo xtask no-panic` links it without. It calls
+/// `memcpy` and the like by the table that linkers put after the dynamic section, which stays; a program with a loader, and a build that
+/// is not optimised, may go by tables for more.
+fn image() -> [(usize, usize); IMAGE] {
+    let mut found = [(0, 0); IMAGE];
+    if cfg!(debug_assertions) {
+        return found;
+    }
+    // SAFETY: no arguments that could be wrong.
+    let value = |kind: libc::c_ulong| usize::try_from(unsafe { libc::getauxval(kind) }).unwrap_or(0);
+    let (at, count) = (value(libc::AT_PHDR), value(libc::AT_PHNUM));
+    if at == 0 {
+        return found;
+    }
+    let headers = std::ptr::with_exposed_provenance::<libc::Elf64_Phdr>(at);
+    // SAFETY: the kernel gives their address and number (getauxval(3)); they are part of the program, which stays.
+    let headers = unsafe { std::slice::from_raw_parts(headers, count) };
+    let is = |kind: u32| headers.iter().find(move |header| header.p_type == kind);
+    let (Some(own), Some(dynamic), None) = (is(libc::PT_PHDR), is(libc::PT_DYNAMIC), is(libc::PT_INTERP))
+    else {
+        return found;
+    };
+    // Where the linker put it, as addresses of this process.
+    let place = |address: u64| {
+        usize::try_from(address.wrapping_sub(own.p_vaddr)).map_or(0, |far| at.wrapping_add(far))
+    };
+    let tables = place(dynamic.p_vaddr) & !(PAGE - 1);
+    let writable =
+        headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W != 0);
+    for (range, header) in found.iter_mut().zip(writable) {
+        let start = place(header.p_vaddr) & !(PAGE - 1);
+        let end = place(header.p_vaddr.wrapping_add(header.p_memsz)).next_multiple_of(PAGE);
+        *range = (start, if start <= tables && tables < end { tables } else { end });
+    }
+    found
+}
+
 impl Withheld {
     fn advise(&self, advice: i32) {
-        let ranges = self.heap.into_iter().chain([self.stack]);
+        let ranges = self.heap.into_iter().chain([self.stack]).chain(self.image);
         for (start, end) in ranges.filter(|(start, end)| end > start) {
-            // SAFETY: the ranges are whole pages of this allocator's mappings, which are never unmapped, and of the main stack; this process keeps
-            // their content. A refusal only means that children get them.
+            // SAFETY: the ranges are whole pages of this allocator's mappings, which are never unmapped, of the program and of the main stack; this
+            // process keeps their content. A refusal only means that children get them.
             unsafe { libc::madvise(std::ptr::with_exposed_provenance_mut(start), end - start, advice) };
         }
     }
