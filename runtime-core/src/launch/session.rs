@@ -226,8 +226,11 @@ impl Session {
     /// # Errors
     /// The first thing that cannot be done.
     pub(crate) fn beside(&self) -> Result<()> {
-        // Now: later the child waits for grace periods itself, and one is after the other.
-        crate::exe::let_go();
+        // Now: later the child waits for grace periods itself, and one is after the other. With a second clone nobody but us may be the
+        // last to close it, so the first process does so before.
+        if !self.has_second_clone() {
+            crate::exe::let_go();
+        }
         self.answer_all(&self.script.beside, &Lent::default())
     }
 
@@ -278,6 +281,7 @@ impl Session {
                     }
                 }
                 Kind::Stage => {
+                    crate::exe::let_go();
                     self.second(&message, fds)?;
                     settled(&self.identity)?;
                 }
