@@ -155,9 +155,11 @@ impl Container {
     }
 
     /// The process of its configuration: the defaults of an exec.
-    #[must_use]
-    pub fn process(&self) -> Option<&spec::Process> {
-        self.record.process.as_ref()
+    ///
+    /// # Errors
+    /// [`ErrorKind::State`] when what was written down of it is none.
+    pub fn process(&self) -> Result<Option<&spec::Process>> {
+        self.record.process()
     }
 
     /// Where it is in its life, asked of the kernel.
@@ -232,10 +234,9 @@ impl Container {
     /// [`ErrorKind::WrongState`] when it does not wait to be started; what init reports ([`ErrorKind::Exec`], [`ErrorKind::Hook`]); a
     /// failed hook, after which the container is gone and its poststop hooks have run.
     pub fn start(&self) -> Result<()> {
-        let passed = self
-            .pass_the_gate()
-            .inspect_err(|_| self.reap())
-            .map_err(|error| diagnose::program(error, &self.record.rootfs, self.record.process.as_ref()));
+        let passed = self.pass_the_gate().inspect_err(|_| self.reap()).map_err(|error| {
+            diagnose::program(error, &self.record.rootfs, self.record.process().ok().flatten())
+        });
         passed.and_then(|()| self.started()).map_err(|error| self.after_its_hooks(error))
     }
 
@@ -287,9 +288,9 @@ impl Container {
         match outcome {
             Outcome::Executed => Ok(()),
             Outcome::Failed(message) => {
-                let program = self.record.process.as_ref().and_then(|p| p.args.first());
+                let program = self.record.process()?.and_then(|p| p.args.first());
                 let program = program.map_or("", String::as_str);
-                Err(explain::failure(&message, self.record.step(message.step), program))
+                Err(explain::failure(&message, self.record.step(message.step)?, program))
             }
             Outcome::Died => Err(Error::new(
                 ErrorKind::Kernel,

@@ -17,6 +17,7 @@ use crate::stdio::{Io, Stdio};
 use crate::sys::regex::Regex;
 use crate::validate::annotations::RECEIVER;
 use crate::validate::{ValidSpec, validate, violations_error};
+use std::borrow::Cow;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -50,8 +51,14 @@ struct Inner {
     bus: Option<PathBuf>,
     observer: Option<Arc<dyn Observer>>,
     own_process: bool,
-    hook_environment: Vec<String>,
+    hook_environment: HookEnvironment,
     facts: OnceLock<Facts>,
+}
+
+/// What hooks without an environment of their own get.
+enum HookEnvironment {
+    Given(Vec<String>),
+    Asked(fn() -> Vec<String>),
 }
 
 impl fmt::Debug for Runtime {
@@ -98,7 +105,13 @@ impl RuntimeBuilder {
     /// The environment that runtime-side hooks without one of their own get, less what changes how programs are loaded. The library
     /// never reads the caller's.
     pub fn hook_environment(mut self, environment: impl IntoIterator<Item = String>) -> Self {
-        self.0.hook_environment = environment.into_iter().collect();
+        self.0.hook_environment = HookEnvironment::Given(environment.into_iter().collect());
+        self
+    }
+
+    /// The same, asked for before each such hook is run: most commands run none.
+    pub fn hook_environment_from(mut self, environment: fn() -> Vec<String>) -> Self {
+        self.0.hook_environment = HookEnvironment::Asked(environment);
         self
     }
 
@@ -142,7 +155,7 @@ impl Runtime {
             bus: None,
             observer: None,
             own_process: false,
-            hook_environment: Vec::new(),
+            hook_environment: HookEnvironment::Given(Vec::new()),
             facts: OnceLock::new(),
         })
     }
@@ -245,8 +258,11 @@ impl Runtime {
         Watch(self.0.observer.as_deref())
     }
 
-    pub(crate) fn hook_environment(&self) -> &[String] {
-        &self.0.hook_environment
+    pub(crate) fn hook_environment(&self) -> Cow<'_, [String]> {
+        match &self.0.hook_environment {
+            HookEnvironment::Given(environment) => Cow::Borrowed(environment),
+            HookEnvironment::Asked(ask) => Cow::Owned(ask()),
+        }
     }
 
     pub(crate) fn own_process(&self) -> bool {

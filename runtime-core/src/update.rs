@@ -8,7 +8,7 @@ use crate::cgroup::{CgroupError, Layout, Refusal};
 use crate::container::{Container, no_cgroup, not_running};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::spec::{IntelRdt, Resources};
-use crate::state::Status;
+use crate::state::{Later, Status};
 use crate::validate::{Violation, validate_classes, validate_resources, violations_error};
 
 impl Container {
@@ -59,13 +59,13 @@ impl Container {
             return Err(not_running());
         }
         let mut record = fresh.record().clone();
-        let had = record.resources.take().unwrap_or_default();
+        let had = record.resources.take().map(|had| had.get().cloned()).transpose()?.unwrap_or_default();
         let cgroup = record.cgroup.as_ref().map_or(Ok(None), crate::cgroup::CgroupRecord::open)?;
         let mut cgroup = cgroup.filter(|group| !group.is_none()).ok_or_else(no_cgroup)?;
         let update =
             Update::plan(Layout::probe()?, &cgroup, &had, change, record.rootless).map_err(refused)?;
+        record.resources = Some(Later::of(&update.resources)?);
         let undo = cgroup.update(&update).map_err(failed)?;
-        record.resources = Some(update.resources);
         record.cgroup = Some(cgroup.record());
         lock.write_record(&mut record).map_err(|error| match cgroup.undo(undo) {
             Ok(()) => error,

@@ -17,7 +17,7 @@ pub fn run(globals: &Globals, given: &Given<'_>) -> Result<u8, Error> {
     // Before anything that should not happen twice: this may execute the program again.
     coracle::reexec_sealed()?;
     let container = container(globals, given)?;
-    let recorded = container.process().cloned().unwrap_or_default();
+    let recorded = container.process()?.cloned().unwrap_or_default();
     let mut process = process(given, &recorded)?;
     let terminal = process.terminal.unwrap_or_default();
     let detach = given.on(&flags::DETACH);

@@ -52,7 +52,7 @@ pub fn runtime_at(globals: &Globals, root: PathBuf) -> Result<Runtime, Error> {
         (false, false) => Cgroups::Auto,
     };
     let mut builder =
-        Runtime::builder().root(root).cgroups(cgroups).own_process(true).hook_environment(environment());
+        Runtime::builder().root(root).cgroups(cgroups).own_process(true).hook_environment_from(environment);
     if globals.systemd_cgroup && !rustix::process::geteuid().is_root() {
         if let Some(bus) = user_bus() {
             builder = builder.bus(bus);
@@ -74,7 +74,7 @@ fn user_bus() -> Option<PathBuf> {
 }
 
 /// The caller's environment, for hooks that have none of their own, without what is about this process and its descriptors.
-fn environment() -> impl Iterator<Item = String> {
+fn environment() -> Vec<String> {
     let text = |(name, value): (OsString, OsString)| {
         let mut entry = name.into_string().ok()?;
         if entry == "NOTIFY_SOCKET" || ["LISTEN_", "_OCI_"].iter().any(|prefix| entry.starts_with(prefix)) {
@@ -84,7 +84,7 @@ fn environment() -> impl Iterator<Item = String> {
         entry.push_str(value.to_str()?);
         Some(entry)
     };
-    std::env::vars_os().filter_map(text)
+    std::env::vars_os().filter_map(text).collect()
 }
 
 /// The identifier that is the first argument.

@@ -30,7 +30,8 @@ use crate::rdt::{self, Rdt, RdtRecord};
 use crate::runtime::{ContainerRecord, Created, Runtime};
 use crate::spec;
 use crate::state::{
-    ListenerRecord, Lock, MemoryPolicyRecord, NamespaceRecord, Progress, Record, RecordedHooks, Status, Store,
+    Later, ListenerRecord, Lock, MemoryPolicyRecord, NamespaceRecord, Progress, Record, RecordedHooks,
+    Status, Store,
 };
 use crate::stdio::Stdio;
 use crate::sys::proc::namespace_of;
@@ -67,7 +68,7 @@ pub(crate) fn create(
             }
         }
         Err(error) => {
-            let error = diagnose::program(error, &record.rootfs, record.process.as_ref());
+            let error = diagnose::program(error, &record.rootfs, record.process().ok().flatten());
             Err(undo(runtime, &record, lock, cgroup, error))
         }
     }
@@ -143,7 +144,8 @@ fn launch(
     let mut session = Session::begin(script, setting, &watch)?;
     // The init is in the unit now.
     drop(placeholder);
-    record.steps = session.wordings(session.after_gate());
+    let wordings = session.wordings(session.after_gate());
+    record.steps = if wordings.is_empty() { None } else { Some(Later::of(&wordings)?) };
     // While the child mounts: loading the device program takes as long as making the rest of the cgroup, and nothing of the container runs
     // before the record is written.
     let guarded = watch
@@ -232,7 +234,7 @@ fn intent(
     let mut record: ContainerRecord = Record::new(id, plan.bundle.clone(), plan.rootfs.clone());
     record.oci_version.clone_from(&plan.valid.spec.oci_version);
     record.annotations.clone_from(&plan.valid.spec.annotations);
-    record.process.clone_from(&plan.valid.spec.process);
+    record.process = plan.valid.spec.process.as_ref().map(Later::of).transpose()?;
     record.hooks = RecordedHooks {
         start_container: hooks(&plan.valid.hooks, HookPoint::StartContainer),
         poststart: hooks(&plan.valid.hooks, HookPoint::Poststart),
@@ -258,7 +260,8 @@ fn intent(
         nodes: policy.nodes.as_ref().map(|nodes| nodes.ranges().to_vec()).unwrap_or_default(),
     });
     record.personality = plan.valid.personality;
-    record.resources = plan.valid.spec.linux.as_ref().and_then(|linux| linux.resources.clone());
+    let resources = plan.valid.spec.linux.as_ref().and_then(|linux| linux.resources.as_ref());
+    record.resources = resources.map(Later::of).transpose()?;
     record.rootless = rootless;
     record.no_pivot = choices.no_pivot;
     record.no_new_keyring = choices.no_new_keyring;
@@ -293,7 +296,7 @@ fn runtime_hooks(
         for (index, hook) in hooks(&plan.valid.hooks, point).iter().enumerate() {
             let pointer = format!("/hooks/{}/{index}", point.name());
             runtime.watch().step(Phase::Hooks, &pointer, || {
-                run_hook(hook, &pointer, state.as_bytes(), &bundle, runtime.hook_environment(), Some(init))
+                run_hook(hook, &pointer, state.as_bytes(), &bundle, &runtime.hook_environment(), Some(init))
             })?;
         }
     }
@@ -314,7 +317,7 @@ pub(crate) fn poststart(runtime: &Runtime, record: &ContainerRecord, identity: &
     let bundle = record.bundle.to_string_lossy();
     for (index, hook) in hooks.iter().enumerate() {
         let pointer = format!("/hooks/poststart/{index}");
-        run_hook(hook, &pointer, state.as_bytes(), &bundle, runtime.hook_environment(), None)?;
+        run_hook(hook, &pointer, state.as_bytes(), &bundle, &runtime.hook_environment(), None)?;
     }
     Ok(())
 }
@@ -332,7 +335,7 @@ pub(crate) fn poststop(runtime: &Runtime, record: &ContainerRecord) -> Vec<Error
     let bundle = record.bundle.to_string_lossy();
     let run = |(index, hook): (usize, &spec::Hook)| {
         let pointer = format!("/hooks/poststop/{index}");
-        run_hook(hook, &pointer, state.as_bytes(), &bundle, runtime.hook_environment(), None).err()
+        run_hook(hook, &pointer, state.as_bytes(), &bundle, &runtime.hook_environment(), None).err()
     };
     record.hooks.poststop.iter().enumerate().filter_map(run).collect()
 }

@@ -6,6 +6,7 @@
 //!
 //! Must not: read configurations, make or remove anything that is not the state's own. Tests: `tests.rs` and beside the files.
 
+mod later;
 mod lock;
 mod record;
 mod status;
@@ -13,6 +14,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use later::Later;
 pub(crate) use lock::{Lock, missing};
 pub(crate) use record::{
     ListenerRecord, MemoryPolicyRecord, NamespaceRecord, Progress, Record, RecordedHooks, StepRecord,

@@ -6,6 +6,7 @@
 //! Must not: be believed. Process, namespaces and cgroup are compared with the kernel before anything is done to them. Tests: at the
 //! end of this file, with a record of each version in `tests/data`.
 
+use super::later::Later;
 use crate::cgroup::CgroupRecord;
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::process::Identity;
@@ -70,16 +71,16 @@ pub(crate) struct Record {
     pub(crate) cgroup: Option<CgroupRecord>,
     /// Its limits, as they were asked for last; absent without any, and where an older program made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) resources: Option<Resources>,
+    pub(crate) resources: Option<Later<Resources>>,
     /// Defaults for exec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) process: Option<Process>,
+    pub(crate) process: Option<Later<Process>>,
     /// Hooks that run after create.
     #[serde(default, skip_serializing_if = "RecordedHooks::is_empty")]
     pub(crate) hooks: RecordedHooks,
     /// Words for the failures of what init does after the gate.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) steps: Vec<StepRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) steps: Option<Later<Vec<StepRecord>>>,
     /// Flags of seccomp(2) for the compiled filter beside the record; absent without a filter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) filter_flags: Option<u64>,
@@ -224,7 +225,7 @@ impl Record {
             resources: None,
             process: None,
             hooks: RecordedHooks::default(),
-            steps: Vec::new(),
+            steps: None,
             filter_flags: None,
             listener: None,
             memory_policy: None,
@@ -238,8 +239,20 @@ impl Record {
     }
 
     /// The words for a step that init reports.
-    pub(crate) fn step(&self, number: u32) -> Option<&StepRecord> {
-        self.steps.iter().find(|row| row.step == number)
+    ///
+    /// # Errors
+    /// As for the other parts.
+    pub(crate) fn step(&self, number: u32) -> Result<Option<&StepRecord>> {
+        let steps = self.steps.as_ref().map_or(Ok(&[][..]), |steps| steps.get().map(Vec::as_slice))?;
+        Ok(steps.iter().find(|row| row.step == number))
+    }
+
+    /// The process of the configuration.
+    ///
+    /// # Errors
+    /// [`ErrorKind::State`], quarantined: it is none.
+    pub(crate) fn process(&self) -> Result<Option<&Process>> {
+        self.process.as_ref().map(Later::get).transpose()
     }
 
     /// To bytes.
@@ -363,9 +376,9 @@ mod tests {
         ] {
             assert!(cgroup.contains(part), "{part} in {cgroup}");
         }
-        assert_eq!(record.process.as_ref().unwrap().args, ["sh", "-c", "exit 0"]);
+        assert_eq!(record.process().unwrap().unwrap().args, ["sh", "-c", "exit 0"]);
         assert_eq!(record.hooks.poststop[0].timeout, Some(10));
-        let row = record.step(31).unwrap();
+        let row = record.step(31).unwrap().unwrap();
         assert_eq!(
             (row.pointer.as_str(), row.phase(), row.wording.as_str()),
             ("/process/args/0", Some(Phase::Exec), "execute the program sh")
