@@ -5,21 +5,21 @@
 //!
 //! Must not: trust the record where something is signalled, frozen, killed or removed. Tests: `tests` package, lifecycle;
 //! `tests/embed`.
-//!
-//! Longer than a file should be: every operation of a handle, most of it what callers have to know of it.
+
+mod delete;
+mod start;
+
+pub use delete::Delete;
 
 use crate::cgroup::{Cgroup, Stats};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::exec::Exec;
 use crate::id::ContainerId;
-use crate::launch::create::{poststart, poststop};
-use crate::launch::gate::Outcome;
 use crate::launch::notify;
-use crate::launch::{diagnose, explain};
 use crate::process::{self, ExitStatus};
 use crate::runtime::{ContainerRecord, Runtime};
 use crate::spec;
-use crate::state::{ContainerDir, Lock, Observed, Status, missing, observe, observe_locked};
+use crate::state::{ContainerDir, Lock, Observed, Status, missing, observe};
 use crate::validate::NamespaceKind;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -29,8 +29,6 @@ use std::time::{Duration, Instant};
 
 /// How long another command may hold a container's lock before ours gives up.
 const BUSY: Duration = Duration::from_secs(30);
-/// How long init may take to answer a start. It only has to receive; a frozen one does not.
-const TAKEN: Duration = Duration::from_secs(10);
 /// How long a killed container may take to end: uninterruptible sleep is what keeps it.
 const DYING: Duration = Duration::from_secs(10);
 /// How long the reaper of a stolen exit status may take.
@@ -55,17 +53,6 @@ pub enum Scope {
     Init,
     /// Every process of the container.
     All,
-}
-
-/// Which containers a delete takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Delete {
-    /// Only one that has stopped.
-    #[default]
-    Stopped,
-    /// Any: it is killed first.
-    Force,
 }
 
 impl Container {
@@ -228,93 +215,6 @@ impl Container {
         })
     }
 
-    /// Starts the program of a created container. Blocks until it was executed and the poststart hooks ran.
-    ///
-    /// # Errors
-    /// [`ErrorKind::WrongState`] when it does not wait to be started; what init reports ([`ErrorKind::Exec`], [`ErrorKind::Hook`]); a
-    /// failed hook, after which the container is gone and its poststop hooks have run.
-    pub fn start(&self) -> Result<()> {
-        let passed = self.pass_the_gate().inspect_err(|_| self.reap()).map_err(|error| {
-            diagnose::program(error, &self.record.rootfs, self.record.process().ok().flatten())
-        });
-        passed.and_then(|()| self.started()).map_err(|error| self.after_its_hooks(error))
-    }
-
-    /// runtime.md, "Lifecycle", 7 and 9: when a hook of the start has failed, the container is stopped and the lifecycle goes on where
-    /// it is destroyed. Any other error leaves it as it is.
-    fn after_its_hooks(&self, error: Error) -> Error {
-        if !error.pointer().is_some_and(|place| place.starts_with("/hooks/")) {
-            return error;
-        }
-        match Self::open(&self.runtime, self.dir.clone()) {
-            Ok(container) => container.discard(error),
-            Err(e) if e.kind() == ErrorKind::NotFound => error,
-            Err(e) => error.with_warning(e.to_string()),
-        }
-    }
-
-    /// Removes it by force after this error.
-    pub(crate) fn discard(self, error: Error) -> Error {
-        match self.delete(Delete::Force) {
-            Ok(failed) => failed.iter().fold(error, |error, e| error.with_warning(e.to_string())),
-            // Somebody else deleted it meanwhile.
-            Err(e) if e.kind() == ErrorKind::NotFound => error,
-            Err(e) => error.with_warning(e.to_string()),
-        }
-    }
-
-    /// Under the lock, which is given back before the hooks: one that hangs must not keep anybody from deleting the container.
-    fn pass_the_gate(&self) -> Result<()> {
-        let _lock = self.lock()?;
-        let seen = self.observe()?;
-        let refuse = |text: String| {
-            Err(Error::new(ErrorKind::WrongState, text).in_phase(Phase::Gate).with_code("not-created"))
-        };
-        let (init, gate) = match (seen.status, seen.init, seen.gate) {
-            (Status::Created, Some(init), Some(gate)) => (init, gate),
-            (Status::Stopped, ..) => return refuse("cannot start a container that has stopped".to_owned()),
-            (Status::Paused, ..) => return refuse("cannot start a paused container".to_owned()),
-            (status, ..) => return refuse(format!("cannot start an already {status} container")),
-        };
-        let identity = self.record.init.as_ref().ok_or_else(|| self.gone())?;
-        let mut report = gate.start()?;
-        let deadline = Instant::now().checked_add(TAKEN).unwrap_or_else(Instant::now);
-        report.taken(self.dir.as_fd(), init.as_fd(), deadline)?;
-        let outcome = report.outcome(init.as_fd(), identity)?;
-        if outcome != Outcome::Executed {
-            // It ends next; who hears of the failure finds it stopped.
-            process::wait_exit(init.as_fd(), Instant::now().checked_add(DYING))?;
-        }
-        match outcome {
-            Outcome::Executed => Ok(()),
-            Outcome::Failed(message) => {
-                let program = self.record.process()?.and_then(|p| p.args.first());
-                let program = program.map_or("", String::as_str);
-                Err(explain::failure(&message, self.record.step(message.step)?, program))
-            }
-            Outcome::Died => Err(Error::new(
-                ErrorKind::Kernel,
-                "start the container: its init was killed before the program ran",
-            )
-            .with_code("init-died")),
-        }
-    }
-
-    /// Reaps an init that has ended, when it is a child of this process. One that never executed a program has no exit signal, and the
-    /// host's own reaper does not find it.
-    fn reap(&self) {
-        if let Ok(Some(pidfd)) = self.pidfd() {
-            // Nothing is lost when it cannot be reaped now: it is found as ended all the same.
-            let _ = process::exit_status(pidfd.as_fd(), Duration::ZERO);
-        }
-    }
-
-    /// Runs what follows the start of the program.
-    pub(crate) fn started(&self) -> Result<()> {
-        let identity = self.record.init.as_ref().ok_or_else(|| self.gone())?;
-        poststart(&self.runtime, &self.record, identity)
-    }
-
     /// A further process in the container.
     pub fn exec(&self, process: spec::Process) -> Exec<'_> {
         Exec::new(self, process)
@@ -441,93 +341,12 @@ impl Container {
         Ok(Some(process::exit_status(pidfd.as_fd(), REAPER)?.unwrap_or(ExitStatus::Unknown)))
     }
 
-    /// Removes the container: cgroup, record, directory. Runs the poststop hooks; the failures of these come back.
-    ///
-    /// # Errors
-    /// [`ErrorKind::WrongState`] when it has not stopped and force was not asked for; what could not be removed.
-    pub fn delete(self, delete: Delete) -> Result<Vec<Error>> {
-        if delete == Delete::Force {
-            // Killed before the lock is taken: a hook that hangs in `create` or `start` holds it.
-            self.kill(false)?;
-        }
-        // Not there any more: somebody else has deleted it, and its init is still our child.
-        let lock = self.lock().inspect_err(|_| self.reap())?;
-        // A handle that made the container knows what the record says of init, hooks and cgroup: that never changes, and the lock
-        // tells that the directory is still the same.
-        let fresh = match self.init {
-            Some(_) => self,
-            None => Self { cgroup: OnceLock::new(), ..Self::read(&self.runtime, self.dir.clone())? },
-        };
-        let seen = observe_locked(&lock, Some(&fresh.record), |_| fresh.is_frozen())?;
-        if delete == Delete::Stopped && seen.status != Status::Stopped {
-            let text = format!("cannot delete container {} that is not stopped: {}", fresh.id(), seen.status);
-            return Err(Error::new(ErrorKind::WrongState, text).with_code("not-stopped"));
-        }
-        // Where init has ended and was reaped, an empty cgroup says that nobody else is left; one that is busy has to be emptied first.
-        if seen.init.is_some() || !fresh.remove_idle_cgroup()? {
-            fresh.kill(true)?;
-            fresh.remove_cgroup()?;
-        }
-        if let Some(class) = &fresh.record.rdt {
-            class.remove()?;
-        }
-        lock.remove()?;
-        // After the container is gone (config.md, "Poststop"), so that its name is free however long they take.
-        Ok(poststop(&fresh.runtime, &fresh.record))
-    }
-
-    /// [`crate::Runtime::purge`].
-    pub(crate) fn purge(runtime: &Runtime, dir: ContainerDir) -> Result<()> {
-        match Self::open(runtime, dir.clone()) {
-            Ok(container) => container.delete(Delete::Force).map(|_| ()),
-            Err(e) if e.kind() == ErrorKind::NotFound => Err(e),
-            // No record that can be used: nothing of it but the directory is known to be ours.
-            Err(_) => lock(&dir)?.remove(),
-        }
-    }
-
-    /// Kills everything and, with `wait`, waits until it is gone.
-    fn kill(&self, wait: bool) -> Result<()> {
-        let pidfd = self.pidfd()?;
-        if let Some(cgroup) = self.cgroup()? {
-            match cgroup.kill_all() {
-                // Another command that deletes this container was faster.
-                Err(e) if e.is_gone() => {}
-                other => other?,
-            }
-        }
-        let Some(pidfd) = pidfd else { return Ok(()) };
-        process::send_signal(pidfd.as_fd(), libc::SIGKILL)?;
-        if wait {
-            if !process::wait_exit(pidfd.as_fd(), Instant::now().checked_add(DYING))? {
-                return Err(Error::new(
-                    ErrorKind::Timeout,
-                    "kill the container: its init did not end in time",
-                )
-                .with_code("init-unkillable")
-                .with_hint("a process in uninterruptible sleep cannot be killed"));
-            }
-            // Reaped when it is ours; else its parent does.
-            process::exit_status(pidfd.as_fd(), Duration::ZERO)?;
-        }
-        Ok(())
-    }
-
-    fn remove_idle_cgroup(&self) -> Result<bool> {
-        if self.record.cgroup.as_ref().is_some_and(crate::cgroup::CgroupRecord::is_more_than_directories) {
-            return Ok(false);
-        }
-        self.cgroup()?.map_or(Ok(true), |cgroup| cgroup.remove_idle().map_err(Error::from))
-    }
-
-    fn remove_cgroup(&self) -> Result<()> {
-        if let Some(cgroup) = self.cgroup()? {
-            cgroup.remove()?;
-        }
-        // What only an intent knows of may be there without being opened: it has not been said yet whose it is.
-        match self.record.cgroup.as_ref().filter(|record| record.is_more_than_directories()) {
-            Some(intent) => intent.remove().map_err(Error::from),
-            None => Ok(()),
+    /// Reaps an init that has ended, when it is a child of this process. One that never executed a program has no exit signal, and the
+    /// host's own reaper does not find it.
+    fn reap(&self) {
+        if let Ok(Some(pidfd)) = self.pidfd() {
+            // Nothing is lost when it cannot be reaped now: it is found as ended all the same.
+            let _ = process::exit_status(pidfd.as_fd(), Duration::ZERO);
         }
     }
 

@@ -115,8 +115,8 @@ impl RuntimeBuilder {
         self
     }
 
-    /// The calling process belongs to the runtime and ends soon: its memory may be kept out of the waiting child,
-    /// and [`build`](Self::build) sets `SIGCHLD` to its default. For the binary.
+    /// The calling process belongs to the runtime and ends soon: its memory, with the variables of the program, may be kept out of the
+    /// child, and [`build`](Self::build) sets `SIGCHLD` to its default. For the binary.
     pub fn own_process(mut self, own: bool) -> Self {
         self.0.own_process = own;
         self

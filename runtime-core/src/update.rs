@@ -59,7 +59,7 @@ impl Container {
             return Err(not_running());
         }
         let mut record = fresh.record().clone();
-        let had = record.resources.take().map(|had| had.get().cloned()).transpose()?.unwrap_or_default();
+        let had = record.resources()?.cloned().unwrap_or_default();
         let cgroup = record.cgroup.as_ref().map_or(Ok(None), crate::cgroup::CgroupRecord::open)?;
         let mut cgroup = cgroup.filter(|group| !group.is_none()).ok_or_else(no_cgroup)?;
         let update =

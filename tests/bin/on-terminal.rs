@@ -29,6 +29,7 @@ fn main() -> ExitCode {
     drop(user);
     let screen = Reader::new(&master);
     let end = Instant::now() + Duration::from_secs(60);
+    let mut killed = false;
     let mut to_type = Some([typed.as_encoded_bytes(), b"\n"].concat());
     let status = loop {
         if let Some(status) = child.try_wait().expect("own child") {
@@ -37,16 +38,19 @@ fn main() -> ExitCode {
         if let Some(line) = to_type.take_if(|_| !screen.seen().is_empty()) {
             rustix::io::write(&master, &line).expect("own terminal");
         }
-        if Instant::now() > end {
+        if Instant::now() > end && !killed {
+            killed = true;
             eprintln!(
                 "on-terminal: it goes on for a minute; the line was {}typed",
                 if to_type.is_some() { "not " } else { "" }
             );
-            kill_process_group(Pid::from_child(&child), Signal::KILL).expect("own session");
+            // Its session has this group alone; nothing to kill means that it ends just now.
+            let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
         }
         std::thread::sleep(Duration::from_millis(5));
     };
-    // Nobody has the other side now: what was written comes, then the end.
-    print!("{}", String::from_utf8_lossy(&screen.end()));
+    // Nobody has the other side now: what was written comes, then the end. After a kill somebody may have it still.
+    let seen = if killed { screen.seen() } else { String::from_utf8_lossy(&screen.end()).into_owned() };
+    print!("{seen}");
     ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(255))
 }

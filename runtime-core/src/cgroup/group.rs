@@ -333,16 +333,16 @@ impl Cgroup {
     }
 
     /// Removes the directories that are ours, children first, and those above that were made for it and are empty.
-    /// Waits up to two seconds for processes that are just ending; kills nothing.
+    /// Waits up to two seconds for processes that are just ending, in one that stays too; kills nothing.
     ///
     /// # Errors
     /// The first directory that could not be removed (EBUSY: it has processes); the others are removed all the same.
     pub fn remove(&self) -> Result<()> {
-        if let Some(member) = self.counting().filter(|member| !member.is_ours()) {
-            // It stays, so no removal waits for those in it. Who is in it then has come from elsewhere.
-            wait_until_idle(|| is_populated(&member.dir, member.record.version))?;
-        }
-        remove_all(self.members.iter().map(|member| &member.record), None)
+        // It stays, so no removal waits for those in it. Who is in it then has come from elsewhere.
+        let staying = self.counting().filter(|member| !member.is_ours());
+        let ended = staying
+            .map_or(Ok(()), |member| wait_until_idle(|| is_populated(&member.dir, member.record.version)));
+        remove_all(self.members.iter().map(|member| &member.record), None).and(ended)
     }
 
     /// As [`Cgroup::remove`] when nobody is in it and nothing below; else nothing is done and the answer is `false`. On hosts with version 1

@@ -296,7 +296,7 @@ fn runtime_hooks(
         for (index, hook) in hooks(&plan.valid.hooks, point).iter().enumerate() {
             let pointer = format!("/hooks/{}/{index}", point.name());
             runtime.watch().step(Phase::Hooks, &pointer, || {
-                run_hook(hook, &pointer, state.as_bytes(), &bundle, &runtime.hook_environment(), Some(init))
+                run_hook(hook, &pointer, state.as_bytes(), &bundle, || runtime.hook_environment(), Some(init))
             })?;
         }
     }
@@ -317,7 +317,7 @@ pub(crate) fn poststart(runtime: &Runtime, record: &ContainerRecord, identity: &
     let bundle = record.bundle.to_string_lossy();
     for (index, hook) in hooks.iter().enumerate() {
         let pointer = format!("/hooks/poststart/{index}");
-        run_hook(hook, &pointer, state.as_bytes(), &bundle, &runtime.hook_environment(), None)?;
+        run_hook(hook, &pointer, state.as_bytes(), &bundle, || runtime.hook_environment(), None)?;
     }
     Ok(())
 }
@@ -335,7 +335,7 @@ pub(crate) fn poststop(runtime: &Runtime, record: &ContainerRecord) -> Vec<Error
     let bundle = record.bundle.to_string_lossy();
     let run = |(index, hook): (usize, &spec::Hook)| {
         let pointer = format!("/hooks/poststop/{index}");
-        run_hook(hook, &pointer, state.as_bytes(), &bundle, &runtime.hook_environment(), None).err()
+        run_hook(hook, &pointer, state.as_bytes(), &bundle, || runtime.hook_environment(), None).err()
     };
     record.hooks.poststop.iter().enumerate().filter_map(run).collect()
 }

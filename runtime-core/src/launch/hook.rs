@@ -18,6 +18,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process_group};
+use std::borrow::Cow;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -30,19 +31,18 @@ const GRACE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// [`ErrorKind::Hook`] with the pointer, the exit status and the end of what it printed.
-pub(crate) fn run_hook(
+pub(crate) fn run_hook<'a>(
     hook: &spec::Hook,
     pointer: &str,
     state: &[u8],
     cwd: &str,
-    environment: &[String],
+    environment: impl FnOnce() -> Cow<'a, [String]>,
     init: Option<BorrowedFd<'_>>,
 ) -> Result<()> {
     let args = if hook.args.is_empty() { std::slice::from_ref(&hook.path) } else { &hook.args };
-    let own = harmless(environment);
-    let env: &[String] = hook.env.as_deref().unwrap_or(&own);
+    let env = hook.env.as_deref().map_or_else(|| Cow::Owned(harmless(&environment())), Cow::Borrowed);
     let timeout = hook.timeout.and_then(|s| u64::try_from(s).ok()).map(Duration::from_secs);
-    run(&hook.path, args, env, cwd, state, Limits { timeout, init })
+    run(&hook.path, args, &env, cwd, state, Limits { timeout, init })
         .map_err(|e| e.of_kind(ErrorKind::Hook).at(pointer).in_phase(Phase::Hooks))
 }
 

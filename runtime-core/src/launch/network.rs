@@ -105,7 +105,18 @@ fn failed(errno: Errno) -> Error {
         .with_code("network-namespace")
 }
 
+/// Answers for a thread that ends without an answer, which is a panic: nobody shall wait for ever.
+struct Answer<'m>(&'m Made);
+
+impl Drop for Answer<'_> {
+    fn drop(&mut self) {
+        // The first answer counts.
+        let _ = self.0.give(Err(Errno::CHILD));
+    }
+}
+
 fn make(made: &Made) -> Result<(), Errno> {
+    let _answer = Answer(made);
     // The namespace is this thread's alone, and the thread ends.
     let file = unshare(CloneFlags::CLONE_NEWNET)
         .map_err(|e| Errno::from_io_error(&e.into()).unwrap_or(Errno::PERM))

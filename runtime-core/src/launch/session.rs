@@ -226,8 +226,8 @@ impl Session {
     /// # Errors
     /// The first thing that cannot be done.
     pub(crate) fn beside(&self) -> Result<()> {
-        // Now: later the child waits for grace periods itself, and one is after the other. With a second clone nobody but us may be the
-        // last to close it, so the first process does so before.
+        // Now: later the child waits for grace periods itself, and one is after the other. Who closes the tree last waits for one; where
+        // the first process clones a second, that must not be the first, so it is closed here when that has said `Stage`.
         if !self.has_second_clone() {
             crate::exe::let_go();
         }
@@ -281,9 +281,9 @@ impl Session {
                     }
                 }
                 Kind::Stage => {
-                    crate::exe::let_go();
                     self.second(&message, fds)?;
                     settled(&self.identity)?;
+                    crate::exe::let_go();
                 }
                 Kind::RootReady => {
                     self.finish_network()?;

@@ -31,16 +31,16 @@ impl<T: Serialize> Later<T> {
 }
 
 impl<T: DeserializeOwned> Later<T> {
-    /// The value.
+    /// The value. `name`: of the part, for the error.
     ///
     /// # Errors
     /// [`ErrorKind::State`], quarantined: the text says something else.
-    pub(crate) fn get(&self) -> Result<&T> {
+    pub(crate) fn get(&self, name: &str) -> Result<&T> {
         if let Some(value) = self.value.get() {
             return Ok(value);
         }
         let value = serde_json::from_str(self.text.get())
-            .map_err(|e| quarantined("a part of it is none").with_source(e))?;
+            .map_err(|e| quarantined(&format!("its {name} is none")).with_source(e))?;
         Ok(self.value.get_or_init(|| value))
     }
 }
@@ -74,15 +74,16 @@ mod tests {
         let text = r#"[{"a":[1,2]},"x"]"#;
         let kept: Vec<Later<serde_json::Value>> = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&kept).unwrap(), text);
-        assert_eq!(kept[0].get().unwrap()["a"][1], 2);
+        assert_eq!(kept[0].get("list").unwrap()["a"][1], 2);
         assert_eq!(kept[1], Later::of(&serde_json::json!("x")).unwrap());
     }
 
     #[test]
     fn what_is_something_else_is_told_when_it_is_asked_for() {
         let kept: Later<u32> = serde_json::from_str(r#""four""#).unwrap();
-        let error = kept.get().unwrap_err();
+        let error = kept.get("number").unwrap_err();
         assert_eq!((error.kind(), error.code()), (ErrorKind::State, "record-quarantined"));
+        assert!(error.to_string().contains("its number is none"), "{error}");
         assert!(serde_json::from_str::<Later<u32>>("{").is_err(), "no JSON is told at once");
     }
 }

@@ -243,7 +243,7 @@ impl Record {
     /// # Errors
     /// As for the other parts.
     pub(crate) fn step(&self, number: u32) -> Result<Option<&StepRecord>> {
-        let steps = self.steps.as_ref().map_or(Ok(&[][..]), |steps| steps.get().map(Vec::as_slice))?;
+        let steps = self.steps.as_ref().map_or(Ok(&[][..]), |steps| steps.get("steps").map(Vec::as_slice))?;
         Ok(steps.iter().find(|row| row.step == number))
     }
 
@@ -252,7 +252,15 @@ impl Record {
     /// # Errors
     /// [`ErrorKind::State`], quarantined: it is none.
     pub(crate) fn process(&self) -> Result<Option<&Process>> {
-        self.process.as_ref().map(Later::get).transpose()
+        self.process.as_ref().map(|process| process.get("process")).transpose()
+    }
+
+    /// Its limits.
+    ///
+    /// # Errors
+    /// [`ErrorKind::State`], quarantined: they are none.
+    pub(crate) fn resources(&self) -> Result<Option<&Resources>> {
+        self.resources.as_ref().map(|resources| resources.get("resources")).transpose()
     }
 
     /// To bytes.
@@ -274,7 +282,8 @@ impl Record {
     /// From bytes.
     ///
     /// # Errors
-    /// [`ErrorKind::State`], quarantined: another version, not JSON, a field of another type or a wrong name.
+    /// [`ErrorKind::State`], quarantined: another version, not JSON, a field of another type or a wrong name. What is in the parts that are
+    /// parsed later is told later.
     pub(super) fn decode(bytes: &[u8], id: &crate::ContainerId) -> Result<Self> {
         #[derive(Deserialize)]
         struct Version {
@@ -416,6 +425,18 @@ mod tests {
             assert_eq!((error.kind(), error.code()), (ErrorKind::State, "record-quarantined"), "{text}");
             assert!(error.to_string().contains(why), "{error}");
         }
+    }
+
+    #[test]
+    fn a_wrong_part_is_told_when_it_is_asked_for() {
+        let text = String::from_utf8(V1.to_vec()).unwrap();
+        let wrong = text.replace("\"args\": [\"sh\"", "\"args\": [1, \"sh\"");
+        assert_ne!(wrong, text);
+        let record = Record::decode(wrong.as_bytes(), &id()).unwrap();
+        let error = record.process().unwrap_err();
+        assert_eq!((error.kind(), error.code()), (ErrorKind::State, "record-quarantined"));
+        assert!(error.to_string().contains("its process is none"), "{error}");
+        assert!(record.step(31).unwrap().is_some(), "the others can be used");
     }
 
     #[test]

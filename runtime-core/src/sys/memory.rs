@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Size of the first piece; enough for an ordinary command.
 const FIRST: usize = 256 * 1024;
+/// What the kernel maps at least is a multiple of this; its own page may be larger, see [`page`].
 const PAGE: usize = 4096;
 /// Pieces double in size, so these reach any address space.
 const PIECES: usize = 40;
@@ -160,13 +161,13 @@ pub(crate) struct Withheld {
 }
 
 /// Keeps what was allocated until now, the program's variables and relocated constants, and the main thread's stack when called there, from
-/// a child that walks data allocated after this call on a stack of its own: neither of the two has to copy the pages that the other
+/// a child that walks data allocated after this call on a stack of its own: neither process has to copy the pages that the other
 /// writes, and a child that waits for long is small.
 pub(crate) fn withhold() -> Withheld {
     let ranges = with(|pieces| {
         let mut found = [(0, 0); PIECES];
         // What comes next must not share a page with what was there before.
-        pieces.next = pieces.next.next_multiple_of(PAGE);
+        pieces.next = pieces.next.next_multiple_of(page());
         pieces.last = 0;
         for (place, piece) in found.iter_mut().zip(pieces.pieces.iter().take(pieces.count)) {
             *place = *piece;
@@ -183,38 +184,42 @@ pub(crate) fn withhold() -> Withheld {
 
 /// The main thread's stack from here up; nothing in another thread. A child on a stack of its own has no use for it.
 fn main_stack() -> (usize, usize) {
-    const SLACK: usize = 4 * PAGE;
     if rustix::thread::gettid() != rustix::process::getpid() {
         return (0, 0);
     }
     let mut here = 0_u8;
     let here = std::hint::black_box(&raw mut here).addr();
-    // SAFETY: no arguments that could be wrong.
-    let name = unsafe { libc::getauxval(libc::AT_EXECFN) };
     // The name of the program is the last string before the end of the stack (fs/exec.c), and shorter than a page or left alone.
-    let end = usize::try_from(name).unwrap_or(0) & !(PAGE - 1);
-    if end > here { ((here - SLACK) & !(PAGE - 1), end) } else { (0, 0) }
+    let end = value(libc::AT_EXECFN) & !(page() - 1);
+    if end > here { ((here - 4 * page()) & !(page() - 1), end) } else { (0, 0) }
 }
 
-/// Most linkers make two writable segments: what is read-only after relocation, and variables.
+/// The kernel's page, 64 KiB at most (aarch64), by which madvise(2) rounds.
+fn page() -> usize {
+    value(libc::AT_PAGESZ).max(PAGE)
+}
+
+/// What the kernel says of this program, 0 when it does not (getauxval(3)).
+fn value(kind: libc::c_ulong) -> usize {
+    // SAFETY: takes a number.
+    usize::try_from(unsafe { libc::getauxval(kind) }).unwrap_or(0)
+}
+
+/// Most linkers make two writable segments: what is read-only after relocation, and variables. A third would be left to the child.
 const IMAGE: usize = 2;
 
-/// The variables and relocated constants of a static program. The walker has none: `cargo xtask no-panic` links it without. It calls
-/// `memcpy` and the like by the table that linkers put after the dynamic section, which stays; a program with a loader, and a build that
-/// is not optimised, may go by tables for more.
+/// The variables and relocated constants of a program with the C library musl in it. The walker has none: `cargo xtask no-panic` links it
+/// without. It calls `memcpy` and the like, which have none there, by the table that the linker puts after the dynamic section; that
+/// table stays. A program with a loader, another C library or a build that is not optimised may need more.
 fn image() -> [(usize, usize); IMAGE] {
     let mut found = [(0, 0); IMAGE];
-    if cfg!(debug_assertions) {
-        return found;
-    }
-    // SAFETY: no arguments that could be wrong.
-    let value = |kind: libc::c_ulong| usize::try_from(unsafe { libc::getauxval(kind) }).unwrap_or(0);
     let (at, count) = (value(libc::AT_PHDR), value(libc::AT_PHNUM));
-    if at == 0 {
+    let known = value(libc::AT_PHENT) == size_of::<libc::Elf64_Phdr>();
+    if cfg!(debug_assertions) || !cfg!(target_env = "musl") || at == 0 || !known {
         return found;
     }
     let headers = std::ptr::with_exposed_provenance::<libc::Elf64_Phdr>(at);
-    // SAFETY: the kernel gives their address and number (getauxval(3)); they are part of the program, which stays.
+    // SAFETY: the kernel gives their address, number and size; they are part of the program, which stays.
     let headers = unsafe { std::slice::from_raw_parts(headers, count) };
     let is = |kind: u32| headers.iter().find(move |header| header.p_type == kind);
     let (Some(own), Some(dynamic), None) = (is(libc::PT_PHDR), is(libc::PT_DYNAMIC), is(libc::PT_INTERP))
@@ -225,12 +230,13 @@ fn image() -> [(usize, usize); IMAGE] {
     let place = |address: u64| {
         usize::try_from(address.wrapping_sub(own.p_vaddr)).map_or(0, |far| at.wrapping_add(far))
     };
-    let tables = place(dynamic.p_vaddr) & !(PAGE - 1);
+    let inside = !(page() - 1);
+    let tables = place(dynamic.p_vaddr) & inside;
     let writable =
         headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W != 0);
     for (range, header) in found.iter_mut().zip(writable) {
-        let start = place(header.p_vaddr) & !(PAGE - 1);
-        let end = place(header.p_vaddr.wrapping_add(header.p_memsz)).next_multiple_of(PAGE);
+        let start = place(header.p_vaddr) & inside;
+        let end = place(header.p_vaddr.wrapping_add(header.p_memsz)).next_multiple_of(page());
         *range = (start, if start <= tables && tables < end { tables } else { end });
     }
     found
