@@ -178,6 +178,21 @@ impl Left {
     }
 }
 
+/// The engine was told by a person, when the program had long set up its handlers; a first process without one does not get the signal.
+/// A program that never handles it is given three seconds.
+fn await_handler(pid: i32, signal: u32) {
+    let end = Instant::now() + Duration::from_secs(3);
+    let handles = || {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        // Gone: nothing to wait for.
+        caught.is_none_or(|set| u64::from_str_radix(set.trim(), 16).unwrap() >> (signal - 1) & 1 == 1)
+    };
+    while signal != 9 && !handles() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 impl<'t> Replay<'t> {
     fn call(&mut self, call: &Value, words: &[String]) {
         let command =
@@ -254,6 +269,9 @@ impl<'t> Replay<'t> {
             });
         }
         let running = !one.deleted && one.container.status() != "stopped";
+        if let ("kill", Some(signal)) = (command, words.last().and_then(|word| word.parse().ok())) {
+            await_handler(one.pid, signal);
+        }
         let left = self.run(call, words, Some(&recorded));
         let one = self.containers.get_mut(&recorded).unwrap();
         match command {
