@@ -46,8 +46,11 @@ impl Container {
             let text = format!("cannot delete container {} that is not stopped: {}", fresh.id(), seen.status);
             return Err(Error::new(ErrorKind::WrongState, text).with_code("not-stopped"));
         }
-        // Where init has ended and was reaped, an empty cgroup says that nobody else is left; one that is busy has to be emptied first.
-        if seen.init.is_some() || !fresh.remove_idle_cgroup()? {
+        // Where init has ended, an empty cgroup says that nobody else is left; one that is busy has to be emptied first.
+        if seen.status == Status::Stopped && fresh.remove_idle_cgroup()? {
+            // Reaped when it is ours; else its parent does.
+            seen.init.map(|init| process::exit_status(init.as_fd(), Duration::ZERO)).transpose()?;
+        } else {
             fresh.kill(true)?;
             fresh.remove_cgroup()?;
         }
