@@ -89,9 +89,11 @@ pub fn program(suite: &str) -> Result<PathBuf, String> {
         suite,
     ];
     let messages = run::output(&mut cargo(words))?;
-    // One JSON object a line; the last with an executable is the one that was asked for.
+    // One JSON object a line, in no order; the package's programs are built for its tests, too.
+    let (kind, name) = ("\"kind\":[\"test\"]", format!("\"name\":\"{suite}\""));
+    let suites = messages.lines().filter(|line| line.contains(kind) && line.contains(&name));
     let key = "\"executable\":\"";
-    let found = messages.lines().rev().find_map(|line| line.split_once(key)?.1.split_once('"'));
+    let found = suites.filter_map(|line| line.split_once(key)?.1.split_once('"')).next();
     found.map(|(path, _)| path.into()).ok_or_else(|| format!("cargo names no program of the suite {suite}"))
 }
 
