@@ -29,21 +29,22 @@ pub(crate) struct Making {
 #[derive(Debug, Default)]
 struct Made {
     file: OnceLock<Result<OwnedFd, Errno>>,
-    is_there: Mutex<bool>,
+    lock: Mutex<()>,
     told: Condvar,
 }
 
 impl Made {
     fn give(&self, file: Result<OwnedFd, Errno>) -> Result<(), Errno> {
+        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         let file = self.file.get_or_init(|| file);
-        *self.is_there.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        drop(lock);
         self.told.notify_one();
         file.as_ref().map(|_| ()).map_err(|e| *e)
     }
 
     fn wait(&self) -> Result<BorrowedFd<'_>, Errno> {
-        let is_there = self.is_there.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.told.wait_while(is_there, |there| !*there));
+        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.told.wait_while(lock, |()| self.file.get().is_none()));
         self.file.get().map_or(Err(Errno::CHILD), |file| file.as_ref().map(AsFd::as_fd).map_err(|e| *e))
     }
 }

@@ -50,7 +50,7 @@ pub(crate) struct Setting<'a> {
     pub(crate) slots: Vec<(Slot, OwnedFd)>,
     /// Descriptors `3..3+preserve` stay open at their numbers.
     pub(crate) preserve: u32,
-    /// This process is the runtime's own: what was parsed and planned in it is kept out of the child.
+    /// This process is the runtime's own: its variables, and what was parsed and planned in it, are kept out of the child.
     pub(crate) own_process: bool,
     /// The network namespace in the making, for a child that asks for it.
     pub(crate) network: Option<Making>,

@@ -3,8 +3,8 @@
 //! `state`, `kill` and their like would spend more time on the process and the limits of a container than on everything else.
 //! Must not: decide what such a part is. Tests: below.
 
-use super::record::quarantined;
-use crate::error::{Error, ErrorKind, Phase, Result};
+use super::record::{quarantined, unwritable};
+use crate::error::Result;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
@@ -21,12 +21,9 @@ impl<T: Serialize> Later<T> {
     /// The text of a value.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] when JSON cannot hold it.
+    /// [`Usage`](crate::ErrorKind::Usage) when JSON cannot hold it.
     pub(crate) fn of(value: &T) -> Result<Self> {
-        let text = to_raw_value(value).map_err(|e| {
-            Error::new(ErrorKind::Usage, "write the container's record").with_source(e).in_phase(Phase::State)
-        })?;
-        Ok(Self { text, value: OnceLock::new() })
+        Ok(Self { text: to_raw_value(value).map_err(unwritable)?, value: OnceLock::new() })
     }
 }
 
@@ -34,7 +31,7 @@ impl<T: DeserializeOwned> Later<T> {
     /// The value. `name`: of the part, for the error.
     ///
     /// # Errors
-    /// [`ErrorKind::State`], quarantined: the text says something else.
+    /// [`State`](crate::ErrorKind::State), quarantined: the text says something else.
     pub(crate) fn get(&self, name: &str) -> Result<&T> {
         if let Some(value) = self.value.get() {
             return Ok(value);
@@ -68,6 +65,7 @@ impl<'de, T> Deserialize<'de> for Later<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     #[test]
     fn it_is_the_same_text_and_the_value_on_demand() {

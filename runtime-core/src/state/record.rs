@@ -268,9 +268,7 @@ impl Record {
     /// # Errors
     /// [`ErrorKind::Usage`] when a path is not UTF-8; [`ErrorKind::State`] when the record is larger than one that is read.
     pub(super) fn encode(&self) -> Result<Vec<u8>> {
-        let bytes = serde_json::to_vec(self).map_err(|e| {
-            Error::new(ErrorKind::Usage, "write the container's record").with_source(e).in_phase(Phase::State)
-        })?;
+        let bytes = serde_json::to_vec(self).map_err(unwritable)?;
         if u64::try_from(bytes.len()).is_ok_and(|len| len <= MAX_LEN) {
             return Ok(bytes);
         }
@@ -305,6 +303,11 @@ impl Record {
 fn version_error(version: u32) -> Error {
     quarantined(&format!("it has version {version}, this program reads {VERSION}"))
         .with_hint("use the version of coracle that created the container")
+}
+
+/// What JSON cannot hold.
+pub(super) fn unwritable(error: serde_json::Error) -> Error {
+    Error::new(ErrorKind::Usage, "write the container's record").with_source(error).in_phase(Phase::State)
 }
 
 /// A record that nothing may be done with but to remove it by force.
