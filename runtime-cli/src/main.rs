@@ -74,7 +74,6 @@ impl From<Error> for Failure {
 }
 
 fn program(words: &[OsString], globals: &mut Globals) -> Result<u8, Failure> {
-    coracle::take_over_tree();
     guard::refuse_gained_privileges()?;
     let given = args::split(flags::GLOBAL, words, Order::FlagsFirst)?;
     if given.help {

@@ -7,7 +7,7 @@
 //! Must not: be skipped in silence. Tests: `tests` package, hostile.
 
 use crate::error::{Error, ErrorKind, Phase, Result};
-use crate::sys::exe::{execute, executed_from, make_readonly};
+use crate::sys::exe::{execute, is_safe, make_readonly, take_tree, tree_number};
 use rustix::fs::{
     CWD, MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs, memfd_create,
     open, openat, sendfile, statat,
@@ -18,8 +18,6 @@ use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 const EXE: &str = "/proc/self/exe";
 const ALL_SEALS: SealFlags =
@@ -32,6 +30,10 @@ const ALL_SEALS: SealFlags =
 /// # Errors
 /// [`ErrorKind::Unsupported`] when no way works here; then no container should be started.
 pub fn reexec_sealed() -> Result<()> {
+    // The entry point of the `coracle` program was here (`sys/early.rs`).
+    if is_safe() {
+        return Ok(());
+    }
     let exe = open(EXE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
     if is_readonly(&exe).map_err(failed)? || is_sealed() {
         return Ok(());
@@ -47,26 +49,15 @@ pub fn reexec_sealed() -> Result<()> {
     Err(failed(execute(copy.as_fd(), c"", &args)))
 }
 
-/// The tree that this program was executed from, as its entry point left it.
-static TREE: Mutex<Option<OwnedFd>> = Mutex::new(None);
-/// Somebody looked for it: later its number may be another file's.
-static TAKEN: AtomicBool = AtomicBool::new(false);
-
-/// Takes over the tree that the entry point of the `coracle` program leaves open over its execve (`sys/early.rs`), so that nobody
-/// inherits it. For the first line of that program's `main` alone: in others a descriptor may look the same and belong to somebody.
-#[doc(hidden)]
-pub fn take_over_tree() {
-    if let (Ok(mut place), false) = (TREE.lock(), TAKEN.swap(true, Ordering::Relaxed)) {
-        *place = executed_from();
-    }
+/// Closes the tree that the entry point moved this program to. Unless a child has taken it away, the kernel dissolves it then, which takes as
+/// long as an RCU grace period: for a moment in which somebody else is waited for, and before a program of a container runs.
+pub(crate) fn let_go() {
+    drop(take_tree());
 }
 
-/// Closes the tree that this program was executed from. The kernel dissolves it then, which takes as long as an RCU grace period: for a
-/// moment in which somebody else is waited for, and before a program of a container runs.
-pub(crate) fn let_go() {
-    if let Ok(mut place) = TREE.lock() {
-        drop(place.take());
-    }
+/// That tree's descriptor, for a child that takes the tree with it.
+pub(crate) fn tree() -> Option<i32> {
+    tree_number()
 }
 
 fn failed(errno: Errno) -> Error {

@@ -42,7 +42,7 @@ pub use bundle::Bundle;
 pub use container::{Container, Delete, Scope};
 pub use error::{Error, ErrorKind, Phase, Result};
 pub use events::{Event, Events};
-pub use exe::{reexec_sealed, take_over_tree};
+pub use exe::reexec_sealed;
 pub use exec::{Exec, ExecProcess};
 pub use host::{Facts, SecurityModules};
 pub use id::ContainerId;

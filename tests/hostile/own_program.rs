@@ -1,10 +1,21 @@
 //! A1, A2: the runtime's process and program, seen from inside.
 use super::rounds;
 use coracle_tests::*;
+use rustix::fs::{Mode, OFlags, open};
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
-cases![program_as_interpreter, program_as_argument, program_as_loader, program_overwritten, sealed_first];
+cases![
+    program_as_interpreter,
+    program_as_argument,
+    program_as_loader,
+    program_overwritten,
+    moved_first,
+    executed_where_it_cannot_move,
+    held_program,
+    memory_of_run,
+];
 
 // What the watcher traced may come to us as an orphan: all children are reaped here, so no other case may run.
 cases_alone![watched_execs, watched_execs_in_a_user_namespace, watched_create];
@@ -16,27 +27,88 @@ fn copy(t: &T) -> Runtime {
     Runtime::at(&path)
 }
 
-/// The program executes itself from its read-only place at its entry point: nothing of the C library was started before.
-fn sealed_first(t: &T) {
-    t.differs("runc", "it has no entry point of its own");
-    t.differs("crun", "it has no entry point of its own");
-    t.needs(&[Need::Program("strace")]);
+/// The calls that `run` makes, with these arguments for strace(1).
+fn calls_of_run(t: &T, arguments: &[&str], change: impl Fn(&mut Bundle)) -> Vec<String> {
     let mut bundle = Bundle::new(t, &["exit", "0"]);
+    change(&mut bundle);
     let container = Container::new(t, &mut bundle);
     let trace = t.dir().join("calls");
     let mut strace = std::process::Command::new("strace");
-    strace.args(["-qq", "-o"]).arg(&trace).arg(&t.runtime.path).arg("--root").arg(&container.root);
+    strace.args(["-qq", "-o"]).arg(&trace).args(arguments);
+    strace.arg(&t.runtime.path).arg("--root").arg(&container.root);
     strace.arg("run").arg("--bundle").arg(&container.bundle.dir).arg(&container.id);
     let done = strace.stdin(std::process::Stdio::null()).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    let text = fs::read_to_string(&trace).unwrap();
-    let calls: Vec<&str> = text.lines().filter_map(|line| line.split('(').next()).collect();
-    let again = calls.iter().position(|call| *call == "execveat").expect("it executes itself");
-    assert!(!calls[..again].contains(&"arch_prctl"), "{:?}", &calls[..again]);
-    // The tree is taken over at once: whatever is executed later does not have it.
-    let tree = "F_SETFD, FD_CLOEXEC";
-    let main = calls.iter().skip(again).position(|call| *call == "open").unwrap() + again;
-    assert!(text.lines().take(main).skip(again).any(|line| line.contains(tree)), "{text}");
+    fs::read_to_string(&trace).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn place(calls: &[String], start: &str) -> Option<usize> {
+    calls.iter().position(|call| call.starts_with(start))
+}
+
+/// The program moves to its read-only place at its entry point: nothing of the C library was started before.
+fn moved_first(t: &T) {
+    t.differs("runc", "it has no entry point of its own");
+    t.differs("crun", "it has no entry point of its own");
+    t.needs(&[Need::Program("strace")]);
+    let calls = calls_of_run(t, &[], |_| ());
+    let moved = place(&calls, "prctl(PR_SET_MM, PR_SET_MM_MAP").expect("it is another file's program");
+    assert!(calls[moved].ends_with(" = 0"), "{}", calls[moved]);
+    assert!(moved < place(&calls, "arch_prctl").unwrap(), "{calls:?}");
+    assert_eq!(place(&calls, "execveat"), None, "nothing is executed twice");
+    // Whatever is executed later does not have the clone.
+    let clone = place(&calls, "open_tree").unwrap();
+    assert!(clone < moved && calls[clone].contains("OPEN_TREE_CLOEXEC"), "{}", calls[clone]);
+}
+
+/// Where the kernel does not let it, the program is executed from such a place.
+fn executed_where_it_cannot_move(t: &T) {
+    t.differs("runc", "a way of its own");
+    t.differs("crun", "a way of its own");
+    t.needs(&[Need::Program("strace")]);
+    let calls = calls_of_run(t, &["--inject=prctl:error=EINVAL:when=1"], |_| ());
+    let refused = place(&calls, "prctl(PR_SET_MM, PR_SET_MM_MAP").unwrap();
+    assert!(calls[refused].contains("EINVAL"), "{}", calls[refused]);
+    let again = place(&calls, "execveat").expect("it executes itself");
+    assert!(refused < again && again < place(&calls, "clone3").unwrap(), "{calls:?}");
+}
+
+/// The child of `run` is in the command's memory where nobody can use that, and else in its own.
+fn memory_of_run(t: &T) {
+    t.differs("runc", "a way of its own");
+    t.differs("crun", "a way of its own");
+    t.needs(&[Need::Program("strace")]);
+    let shared = |change: &dyn Fn(&mut Bundle)| {
+        let calls = calls_of_run(t, &[], change);
+        let child = calls.iter().rfind(|call| call.starts_with("clone3(") && call.contains("CLONE_PIDFD"));
+        child.unwrap().contains("CLONE_VM")
+    };
+    assert!(shared(&|_| ()));
+    assert!(!shared(&|bundle| _ = bundle.without_namespace("pid")));
+    assert!(!shared(&|bundle| _ = bundle.set("/process/oomScoreAdj", json!(100))));
+    let hook = json!({"createContainer": [{"path": "/bin/true"}]});
+    assert!(!shared(&|bundle| _ = bundle.set("/hooks", hook.clone())));
+}
+
+/// Whoever has held on to the runtime's program cannot write it when that has ended.
+fn held_program(t: &T) {
+    t.differs("runc", "what can be held is a copy");
+    t.differs("crun", "what can be held is a copy");
+    let runtime = copy(t);
+    let mut bundle = Bundle::new(t, &["ready"]);
+    let container = Container::new(t, &mut bundle);
+    let call =
+        Call::new(&runtime, t.dir(), &container.root, "run").arg("--bundle").arg(&container.bundle.dir);
+    let running = call.id(&container.id).start();
+    running.until("ready");
+    let (path, none) = (format!("/proc/{}/exe", running.child.id()), Mode::empty());
+    let held = open(path, OFlags::PATH | OFlags::CLOEXEC, none).unwrap();
+    container.kill("KILL");
+    running.done();
+    let same = fs::metadata(&runtime.path).unwrap();
+    assert_eq!(rustix::fs::fstat(&held).unwrap().st_ino, std::os::unix::fs::MetadataExt::ino(&same));
+    let again = format!("/proc/self/fd/{}", held.as_raw_fd());
+    assert_eq!(open(again, OFlags::WRONLY | OFlags::CLOEXEC, none).unwrap_err(), rustix::io::Errno::ROFS);
 }
 
 fn watched(t: &T, bundle: &mut Bundle) {
@@ -202,7 +274,7 @@ fn program_overwritten(t: &T) {
     while container.status() == "running" && count < rounds(100) {
         for words in [&["/evil"][..], &["/proc/self/exe", "list"], &["/payload", "exit", "0"]] {
             let call = Call::new(&runtime, t.dir(), &container.root, "exec").id(&container.id).then(words);
-            let _ = call.done();
+            let _ = call.besieged().done();
         }
         count += 1;
     }

@@ -31,6 +31,19 @@ pub fn spawn(command: &mut Command) -> std::io::Result<Child> {
     command.spawn()
 }
 
+/// As [`spawn`], for a program that somebody in a container tries to write, in vain: the kernel counts him before it refuses.
+pub fn spawn_besieged(command: &mut Command) -> std::io::Result<Child> {
+    for _ in 0..50 {
+        match spawn(command) {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            done => return done,
+        }
+    }
+    spawn(command)
+}
+
 /// Copies a program.
 pub fn copy_program(from: &Path, to: &Path) {
     let _held = WRITING.read();

@@ -201,6 +201,7 @@ pub struct Call {
     errors: Option<Stdio>,
     log: Option<PathBuf>,
     deadline: Duration,
+    besieged: bool,
     current_dir: Option<PathBuf>,
     out_path: PathBuf,
     err_path: PathBuf,
@@ -237,6 +238,7 @@ impl Call {
             errors: None,
             log: Some(file("log")),
             deadline: DEADLINE,
+            besieged: false,
             current_dir: None,
             out_path: file("out"),
             err_path: file("err"),
@@ -308,6 +310,11 @@ impl Call {
         self.deadline = time;
         self
     }
+    /// Somebody in a container tries to write the program.
+    pub fn besieged(mut self) -> Self {
+        self.besieged = true;
+        self
+    }
     /// Another current directory.
     pub fn current_dir(mut self, dir: &Path) -> Self {
         self.current_dir = Some(dir.to_owned());
@@ -347,8 +354,8 @@ impl Call {
         command.stdout(self.output.take().unwrap_or_else(|| file(&self.out_path)));
         command.stderr(self.errors.take().unwrap_or_else(|| file(&self.err_path)));
         let started = Instant::now();
-        let child = crate::bundle::spawn(&mut command)
-            .unwrap_or_else(|error| panic!("{}: {error}", self.program.display()));
+        let spawn = if self.besieged { crate::bundle::spawn_besieged } else { crate::bundle::spawn };
+        let child = spawn(&mut command).unwrap_or_else(|error| panic!("{}: {error}", self.program.display()));
         let words: Vec<String> = line.iter().map(|word| word.to_string_lossy().into_owned()).collect();
         Running { child, call: self, line: words.join(" "), started }
     }

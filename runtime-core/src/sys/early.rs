@@ -1,13 +1,17 @@
-//! The program's entry point: executes the program again from a place that cannot be written, before anything else is done.
+//! The program's entry point: moves the program to a place that cannot be written, before anything else is done.
 //!
-//! [`crate::reexec_sealed`] does the same in `main`, with every case and every message. But by then the program is relocated, std is up
-//! and the arguments are parsed, and the execve throws all of it away. This runs on nothing but the
-//! stack that the kernel made, for the commands that need it; whatever does not work here is left to `main`.
+//! [`crate::reexec_sealed`] executes the program again from such a place, with every case and every message. But an execve costs as much
+//! as all that a short command does, and throws away what was done before it. This does without one, for the commands that need it: the
+//! same file is mapped again, page by page where it is, from a read-only clone of its directory, and the kernel is told that this is the
+//! process's executable (prctl(2), PR_SET_MM_MAP; Linux 5.10 with CONFIG_CHECKPOINT_RESTORE). Nothing has been written to the image
+//! yet: no relocation, no variable. It runs on nothing but the stack that the kernel made; whatever does not work is left to `main`.
 //!
-//! The entry point is set by `runtime-cli/build.rs`; in other programs nothing refers to this and the linker drops it.
+//! A mapping that fails would leave a hole where the program was; the kernel has mapped the same file at the same places a moment before.
 //!
-//! Must not: use the C library (`memset` is one, so no buffer is zeroed), thread-local storage, or constants with addresses in them:
-//! nothing is relocated yet. Must not fail: it returns. Tests: `tests` package, hostile (own program).
+//! The entry point is set by `runtime-cli/build.rs`; in other programs nothing refers to it and the linker drops it.
+//!
+//! Must not: use the C library, thread-local storage, or constants with addresses in them: nothing is relocated yet. Must not fail: it
+//! returns. Tests: `tests` package, hostile (own program).
 #![allow(
     unsafe_code,
     clippy::multiple_unsafe_ops_per_block,
@@ -16,6 +20,8 @@
 
 use std::arch::{asm, global_asm};
 use std::mem::MaybeUninit;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 // The psABI's initial state (System V ABI, AMD64, 3.4.1): rsp points to argc, rdx is for atexit; `_start` finds both as they were.
 global_asm!(
@@ -38,7 +44,7 @@ global_asm!(
 ///
 /// # Safety
 /// As the call's own.
-unsafe fn call(number: libc::c_long, [a, b, c, d, e]: [usize; 5]) -> isize {
+unsafe fn call(number: libc::c_long, [a, b, c, d, e, f]: [usize; 6]) -> isize {
     let answer: isize;
     // SAFETY: the kernel's calling convention; memory is changed as the caller expects of the call.
     unsafe {
@@ -50,6 +56,7 @@ unsafe fn call(number: libc::c_long, [a, b, c, d, e]: [usize; 5]) -> isize {
             in("rdx") c,
             in("r10") d,
             in("r8") e,
+            in("r9") f,
             lateout("rcx") _,
             lateout("r11") _,
             options(nostack),
@@ -75,6 +82,13 @@ unsafe fn is(text: *const u8, word: &[u8]) -> bool {
     true
 }
 
+/// Of [`PLACE`]: nothing was done.
+const NOT_MOVED: i32 = -1;
+/// Of [`PLACE`]: the file cannot be written, and there is no clone to close.
+const SAFE: i32 = -2;
+/// Where this program is: one of the two above, or the number of the clone that it was moved to.
+static PLACE: AtomicI32 = AtomicI32::new(NOT_MOVED);
+
 /// Called by the entry point with the initial stack.
 unsafe extern "C" fn early(stack: *const usize) {
     // SAFETY: the kernel puts argc, argv and NULL, envp and NULL there (execve(2)).
@@ -87,7 +101,7 @@ unsafe extern "C" fn early(stack: *const usize) {
         // SAFETY: arguments are C strings.
         if unsafe { is(word, b"create\0") || is(word, b"exec\0") || is(word, b"run\0") } {
             // SAFETY: envp begins after argv's NULL.
-            return unsafe { execute_readonly(argv, argv.add(argc + 1)) };
+            return unsafe { move_to_readonly(stack, argv.add(argc + 1)) };
         }
         at += 1;
     }
@@ -99,19 +113,18 @@ type Stat = [u64; 18];
 type Statfs = [u64; 15];
 const FLAGS: usize = 10;
 
-/// Executes the program again by a read-only clone of its directory, with the same arguments and environment. Returns when it runs from
-/// a read-only mount already, and when something does not work.
+/// Maps the program from a read-only clone of its directory. Returns when it runs from a read-only mount already, and when something does
+/// not work; what was mapped by then has the same content.
 ///
 /// # Safety
-/// Both are vectors of C strings as execve(2) takes them.
-unsafe fn execute_readonly(argv: *const usize, envp: *const usize) {
+/// `stack` is the initial stack, `envp` the environment there; nothing of the program has run.
+unsafe fn move_to_readonly(stack: *const usize, envp: *const usize) {
     const EXE: &[u8] = b"/proc/self/exe\0";
     const CWD: usize = libc::AT_FDCWD as usize;
     const O_PATH_CLOEXEC: usize = (libc::O_PATH | libc::O_CLOEXEC) as usize;
-    /// Stays open: closing it waits for an RCU grace period, which the next image does beside other work (`exe::let_go`).
-    const OPEN_TREE_CLONE: usize = 1;
+    const OPEN: usize = (libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NOCTTY) as usize;
+    const OPEN_TREE: usize = 1 | libc::O_CLOEXEC as usize;
     const EMPTY_PATH: usize = libc::AT_EMPTY_PATH as usize;
-    const NOFOLLOW: usize = libc::AT_SYMLINK_NOFOLLOW as usize;
     const ST_RDONLY: u64 = 1;
     /// `struct mount_attr`: set MOUNT_ATTR_RDONLY.
     const READONLY: [u64; 4] = [1, 0, 0, 0];
@@ -127,16 +140,19 @@ unsafe fn execute_readonly(argv: *const usize, envp: *const usize) {
     // SAFETY: every pointer is a C string, or a buffer of the size that the call writes, on this stack; what is read, a call that
     // succeeded has written.
     unsafe {
-        let exe = call(libc::SYS_openat, [CWD, EXE.as_ptr() as usize, O_PATH_CLOEXEC, 0, 0]);
+        let exe = call(libc::SYS_openat, [CWD, EXE.as_ptr() as usize, O_PATH_CLOEXEC, 0, 0, 0]);
         let Ok(exe) = usize::try_from(exe) else { return };
-        let found = call(libc::SYS_fstatfs, [exe, fs as usize, 0, 0, 0]) == 0
-            && fs.add(FLAGS).read() & ST_RDONLY == 0
-            && call(libc::SYS_newfstatat, [exe, empty, here as usize, EMPTY_PATH, 0]) == 0;
-        call(libc::SYS_close, [exe, 0, 0, 0, 0]);
-        if !found {
+        let known = call(libc::SYS_fstatfs, [exe, fs as usize, 0, 0, 0, 0]) == 0;
+        let safe = known && fs.add(FLAGS).read() & ST_RDONLY != 0;
+        let found = known && call(libc::SYS_fstat, [exe, here as usize, 0, 0, 0, 0]) == 0;
+        call(libc::SYS_close, [exe, 0, 0, 0, 0, 0]);
+        if safe {
+            PLACE.store(SAFE, Ordering::Relaxed);
+        }
+        if safe || !found {
             return;
         }
-        let length = call(libc::SYS_readlink, [EXE.as_ptr() as usize, path as usize, room, 0, 0]);
+        let length = call(libc::SYS_readlink, [EXE.as_ptr() as usize, path as usize, room, 0, 0, 0]);
         let Ok(length) = usize::try_from(length) else { return };
         if length == 0 || length >= room {
             return;
@@ -152,19 +168,159 @@ unsafe fn execute_readonly(argv: *const usize, envp: *const usize) {
         path.add(slash).write(0);
         path.add(length).write(0);
         let name = path.add(slash + 1) as usize;
-        let tree = call(libc::SYS_open_tree, [CWD, path as usize, OPEN_TREE_CLONE, 0, 0]);
-        let Ok(tree) = usize::try_from(tree) else { return };
-        let attributes = [tree, empty, EMPTY_PATH, READONLY.as_ptr() as usize, size_of_val(&READONLY)];
         // The directory's clone and not the file's: whoever holds a descriptor of the latter can make it writable again.
-        if call(libc::SYS_mount_setattr, attributes) == 0
-            && call(libc::SYS_newfstatat, [tree, name, there as usize, NOFOLLOW, 0]) == 0
-            // Number 0, 1 or 2: the caller closed it, and the next image would take the tree for a stream.
-            && tree > 2
-            && here.read() == there.read()
-            && here.add(1).read() == there.add(1).read()
-        {
-            call(libc::SYS_execveat, [tree, name, argv as usize, envp as usize, 0]);
+        let tree = call(libc::SYS_open_tree, [CWD, path as usize, OPEN_TREE, 0, 0, 0]);
+        let Ok(number) = i32::try_from(tree) else { return };
+        let Ok(tree) = usize::try_from(tree) else { return };
+        let attributes = [tree, empty, EMPTY_PATH, READONLY.as_ptr() as usize, size_of_val(&READONLY), 0];
+        let readonly = call(libc::SYS_mount_setattr, attributes) == 0;
+        let file = if readonly { call(libc::SYS_openat, [tree, name, OPEN, 0, 0, 0]) } else { -1 };
+        if let Ok(file) = usize::try_from(file) {
+            let done = call(libc::SYS_fstat, [file, there as usize, 0, 0, 0, 0]) == 0
+                && here.read() == there.read()
+                && here.add(1).read() == there.add(1).read()
+                // Number 0, 1 or 2: the caller closed it, and what comes later would take the tree for a stream.
+                && number > 2
+                && map_again(file, stack, envp);
+            call(libc::SYS_close, [file, 0, 0, 0, 0, 0]);
+            if done {
+                // Stays open: closing it waits for an RCU grace period, which is done beside other work (`exe::let_go`).
+                PLACE.store(number, Ordering::Relaxed);
+                return;
+            }
         }
-        call(libc::SYS_close, [tree, 0, 0, 0, 0]);
+        call(libc::SYS_close, [tree, 0, 0, 0, 0, 0]);
     }
+}
+
+/// `struct prctl_mm_map` of <linux/prctl.h>.
+#[repr(C)]
+struct Map {
+    code: [usize; 2],
+    data: [usize; 2],
+    brk: [usize; 2],
+    stack: usize,
+    args: [usize; 2],
+    env: [usize; 2],
+    auxv: usize,
+    auxv_size: u32,
+    exe: u32,
+}
+
+/// Puts `file`, which is this program's, in the place of each of its segments, and makes it the process's executable. What the kernel says
+/// of the process (proc_pid_stat(5)) stays as it was.
+///
+/// # Safety
+/// As [`move_to_readonly`].
+unsafe fn map_again(file: usize, stack: *const usize, envp: *const usize) -> bool {
+    const FIXED: usize = (libc::MAP_PRIVATE | libc::MAP_FIXED) as usize;
+    const SET_MM: usize = libc::PR_SET_MM as usize;
+    const SET_MM_MAP: usize = libc::PR_SET_MM_MAP as usize;
+    let (mut headers, mut size, mut count, mut page, mut name) = (0, 0, 0, 0, 0);
+    // SAFETY: the auxiliary vector follows the environment's NULL and ends with AT_NULL (System V ABI, AMD64, 3.4.1); the program headers
+    // are where it says, and are part of the image.
+    unsafe {
+        let mut at = envp;
+        while at.read() != 0 {
+            at = at.add(1);
+        }
+        at = at.add(1);
+        while at.read() != libc::AT_NULL as usize {
+            let value = at.add(1).read();
+            match at.read() as u64 {
+                libc::AT_PHDR => headers = value,
+                libc::AT_PHENT => size = value,
+                libc::AT_PHNUM => count = value,
+                libc::AT_PAGESZ => page = value,
+                libc::AT_EXECFN => name = value,
+                _ => {}
+            }
+            at = at.add(2);
+        }
+        if headers == 0 || size != size_of::<libc::Elf64_Phdr>() || !page.is_power_of_two() || name == 0 {
+            return false;
+        }
+        let headers = headers as *const libc::Elf64_Phdr;
+        let mut base = None;
+        let mut n = 0;
+        while n < count {
+            let header = &*headers.add(n);
+            match header.p_type {
+                libc::PT_PHDR => base = Some((headers as usize).wrapping_sub(header.p_vaddr as usize)),
+                // A loader has relocated it, and mapped more.
+                libc::PT_INTERP => return false,
+                _ => {}
+            }
+            n += 1;
+        }
+        let Some(base) = base else { return false };
+        let (mut code, mut data) = ([usize::MAX, 0], [0, 0]);
+        n = 0;
+        while n < count {
+            let header = &*headers.add(n);
+            n += 1;
+            if header.p_type != libc::PT_LOAD || header.p_filesz == 0 {
+                continue;
+            }
+            let start = base.wrapping_add(header.p_vaddr as usize);
+            let end = start.wrapping_add(header.p_filesz as usize);
+            let first = start & !(page - 1);
+            let last = end.wrapping_add(page - 1) & !(page - 1);
+            let offset = header.p_offset as usize & !(page - 1);
+            let mut protection = libc::PROT_READ;
+            if header.p_flags & libc::PF_W != 0 {
+                protection |= libc::PROT_WRITE;
+            }
+            if header.p_flags & libc::PF_X != 0 {
+                protection |= libc::PROT_EXEC;
+                let [low, high] = code;
+                code = [if start < low { start } else { low }, if end > high { end } else { high }];
+            }
+            let [low, high] = data;
+            data = [if start > low { start } else { low }, if end > high { end } else { high }];
+            // The same bytes at the same place; this code's own page among them.
+            let place = call(libc::SYS_mmap, [first, last - first, protection as usize, FIXED, file, offset]);
+            if place as usize != first {
+                return false;
+            }
+            // What the file has after the segment is not the program's.
+            if header.p_flags & libc::PF_W != 0 && header.p_memsz > header.p_filesz && last > end {
+                asm!("rep stosb", inout("rcx") last - end => _, inout("rdi") end => _, in("al") 0_u8, options(nostack));
+            }
+        }
+        let brk = call(libc::SYS_brk, [0; 6]) as usize;
+        let env = if envp.read() == 0 { name } else { envp.read() };
+        let map = Map {
+            code,
+            data,
+            brk: [brk, brk],
+            stack: stack as usize,
+            args: [stack.add(1).read(), env],
+            env: [env, name],
+            auxv: 0,
+            auxv_size: 0,
+            exe: file as u32,
+        };
+        let map = (&raw const map) as usize;
+        call(libc::SYS_prctl, [SET_MM, SET_MM_MAP, map, size_of::<Map>(), 0, 0]) == 0
+    }
+}
+
+/// Whether the entry point found or made the program's place safe.
+pub(crate) fn is_safe() -> bool {
+    PLACE.load(Ordering::Relaxed) != NOT_MOVED
+}
+
+/// The clone that the program was moved to, once.
+pub(crate) fn take_tree() -> Option<OwnedFd> {
+    let number = PLACE.load(Ordering::Relaxed);
+    let ours =
+        number > 2 && PLACE.compare_exchange(number, SAFE, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+    // SAFETY: the entry point opened it, told nobody else, and the exchange lets one caller through.
+    ours.then(|| unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// That clone's number, while it is open.
+pub(crate) fn tree_number() -> Option<i32> {
+    Some(PLACE.load(Ordering::Relaxed)).filter(|number| *number > 2)
 }

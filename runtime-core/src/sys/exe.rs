@@ -5,7 +5,7 @@
 
 use rustix::io::Errno;
 use std::ffi::{CStr, c_char};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 unsafe extern "C" {
     /// The process's environment (environ(7)).
@@ -55,27 +55,27 @@ pub(crate) fn execute(dir: BorrowedFd<'_>, name: &CStr, args: &[&CStr]) -> Errno
     last()
 }
 
-/// The descriptor by which the entry point executed this image, now close-on-exec; `None` when it did not.
-pub(crate) fn executed_from() -> Option<OwnedFd> {
-    // SAFETY: no arguments that could be wrong.
-    let name = unsafe { libc::getauxval(libc::AT_EXECFN) };
-    if name == 0 {
-        return None;
-    }
-    // SAFETY: the kernel puts a C string on the initial stack, which lives as long as the process (getauxval(3)).
-    let name = unsafe { CStr::from_ptr(std::ptr::with_exposed_provenance(usize::try_from(name).ok()?)) };
-    // What execve made of a descriptor and a name (fs/exec.c, alloc_bprm). Others execute by descriptor too, but with a path that they
-    // close on execve or a name that is empty.
-    let (number, _) = name.to_str().ok()?.strip_prefix("/dev/fd/")?.split_once('/')?;
-    let number: i32 = number.parse().ok().filter(|number| *number > 2)?;
-    // SAFETY: plain numbers.
-    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
-        return None;
-    }
-    // SAFETY: it was open a moment ago, and nobody else in this program knows it: `take_over_tree` calls this once, before any thread is started.
-    Some(unsafe { OwnedFd::from_raw_fd(number) })
-}
-
 fn last() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use super::early::{is_safe, take_tree, tree_number};
+
+/// Elsewhere there is no entry point of our own.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn is_safe() -> bool {
+    false
+}
+
+/// As above.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn take_tree() -> Option<std::os::fd::OwnedFd> {
+    None
+}
+
+/// As above.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn tree_number() -> Option<i32> {
+    None
 }
