@@ -12,6 +12,7 @@ cases![
     state_at_each_step,
     created_has_not_executed,
     waits_in_little_memory,
+    runs_in_little_memory,
     start_twice,
     start_stopped,
     duplicate_id,
@@ -142,6 +143,22 @@ fn waits_in_little_memory(t: &T) {
     container.start();
     assert_eq!(container.wait(), 0);
     container.delete();
+}
+
+/// Most of what a command has resident is its program, and what it does not use stays out (`runtime-cli/layout.ld`).
+fn runs_in_little_memory(t: &T) {
+    t.differs("runc", "some twelve megabytes");
+    t.differs("crun", "some 3700 KiB");
+    let mut bundle = Bundle::new(t, &["ready"]);
+    let container = Container::new(t, &mut bundle);
+    let running = container.run_call().start();
+    running.until("ready");
+    let status = fs::read_to_string(format!("/proc/{}/status", running.child.id())).unwrap();
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kib: u32 = most.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kib <= 1536, "{status}");
+    container.kill("KILL");
+    running.done().expect(137);
 }
 
 fn start_twice(t: &T) {
