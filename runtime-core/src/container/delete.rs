@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::launch::create::poststop;
 use crate::process;
 use crate::runtime::Runtime;
-use crate::state::{ContainerDir, Status, observe_locked};
+use crate::state::{ContainerDir, Progress, Status, observe_locked};
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -35,11 +35,13 @@ impl Container {
         }
         // Not there any more: somebody else has deleted it, and its init is still our child.
         let lock = self.lock().inspect_err(|_| self.reap())?;
-        // A handle that made the container knows what the record says of init, hooks and cgroup: that never changes, and the lock
-        // tells that the directory is still the same.
-        let fresh = match self.init {
-            Some(_) => self,
-            None => Self { cgroup: OnceLock::new(), ..Self::read(&self.runtime, self.dir.clone())? },
+        // What a finished record says of init, hooks and the cgroup's directories never changes (an `update` exchanges limits and the device
+        // program), and the lock tells that the directory is still the same.
+        let fresh = match self.record.progress {
+            Progress::Created => self,
+            Progress::Intent => {
+                Self { cgroup: OnceLock::new(), ..Self::read(&self.runtime, self.dir.clone())? }
+            }
         };
         let seen = observe_locked(&lock, Some(&fresh.record), |_| fresh.is_frozen())?;
         if delete == Delete::Stopped && seen.status != Status::Stopped {
