@@ -15,6 +15,7 @@
 extern crate std;
 
 mod buf;
+mod network;
 mod path;
 pub mod program;
 mod report;
@@ -24,6 +25,7 @@ mod sys;
 pub mod walk;
 pub mod wire;
 
+pub use network::Network;
 pub use step::{map_tree_ids, raise_loopback};
 pub use sys::{SchedAttr, set_io_priority, set_scheduler};
 pub use walk::{Memory, walk};

@@ -33,6 +33,9 @@ pub struct Memory<'m> {
     /// Lowest address of the stack that this walker runs on, when nobody else does: what earlier steps left there is given back before the
     /// wait at the gate.
     pub spare_stack: Option<usize>,
+    /// A tree that the parent made and nobody will use, for `PivotRoot` to take away with the old root: who closes one that was never
+    /// attached waits until the kernel has dissolved it.
+    pub spare_tree: Option<i32>,
 }
 
 /// The walker's own state.
@@ -43,6 +46,7 @@ pub(crate) struct Walk<'m> {
     pub(crate) words: &'m mut [usize],
     pub(crate) report: i32,
     pub(crate) spare_stack: Option<usize>,
+    pub(crate) spare_tree: Option<i32>,
     /// The root that container paths are resolved below; -1 until `AttachRoot` or the first use, then it is `/`.
     root: i32,
     /// Program that `FindProgram` found.
@@ -138,7 +142,7 @@ pub fn walk(arena: &[u8], memory: Memory<'_>) -> ! {
 }
 
 fn steps(arena: &[u8], memory: Memory<'_>, report: &mut i32, plan: &mut u32) -> Result<Infallible, Fail> {
-    let Memory { slots, words, report: channel, kept, spare_stack } = memory;
+    let Memory { slots, words, report: channel, kept, spare_stack, spare_tree } = memory;
     close_others(kept).at(0, Call::CloseRange)?;
     // A reader of ours that is gone must be an error, not a signal that waits until the mask is emptied.
     sys::set_ignored(SIGPIPE, true).at(0, Call::Signal)?;
@@ -150,6 +154,7 @@ fn steps(arena: &[u8], memory: Memory<'_>, report: &mut i32, plan: &mut u32) -> 
         words,
         report: channel,
         spare_stack,
+        spare_tree,
         root: -1,
         found: None,
         home: Buf::new(),

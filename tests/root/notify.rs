@@ -17,6 +17,7 @@ cases![
     at_the_end_of_a_long_path,
     nobody_listens,
     the_program_itself,
+    while_the_program_is_waited_for,
     what_the_runtime_needs,
     under_the_filter_of_another_process,
 ];
@@ -112,6 +113,25 @@ fn by_every_kind_of_process(t: &T) {
             fs::remove_file(&agent.path).unwrap();
         }
     }
+}
+
+/// The record is finished, but the program is not executed yet: nobody may enter the container.
+fn while_the_program_is_waited_for(t: &T) {
+    t.differs("crun", "crun 1.8 sends another document and keeps the connection open");
+    t.differs("runc", "it is running for runc");
+    let agent = Agent::new(t);
+    let mut bundle = notifying(t, &agent, &["exit", "0"], &["execve"]);
+    let container = Container::new(t, &mut bundle);
+    let running = container.run_call().start();
+    let (_, fds) = agent.take();
+    // The call that it is asked about.
+    assert!(runtime::wait_readable(&fds[0], Duration::from_secs(10)));
+    assert_eq!(container.status(), "creating");
+    let refused = container.call("exec").then(["/payload", "exit", "0"]).done().expect(255).message();
+    assert!(refused.contains("not running"), "{refused}");
+    drop(fds);
+    running.done().expect(1);
+    container.gone();
 }
 
 fn taken_where_it_cannot_be_sent(t: &T) {

@@ -4,7 +4,8 @@
 //! 1. The directory with its lock, and an intent: which cgroup directories will exist.
 //! 2. The cgroup, then the clone. While the child works, the record gets the made cgroup and the child's identity. Until the child
 //!    waits at the gate it dies with us.
-//! 3. The finished record, once the child waits. Then the child is told, and no longer dies with us.
+//! 3. The finished record, once the child waits. Then the child is told, and no longer dies with us. For a child without a gate both may
+//!    come before it waits: until it has executed its program, its status is that of a container in the making.
 //!
 //! Hooks after that run without the lock: one that hangs must not keep anybody from deleting the container.
 //!
@@ -120,10 +121,7 @@ fn launch(
             })?;
         slots.push((slot, null));
     }
-    if let Some(filter) = &plan.filter {
-        lock.write_filter(&filter.program)?;
-        record.filter_flags = Some(filter.flags);
-    }
+    record.filter_flags = plan.filter.as_ref().map(|filter| filter.flags);
     let setting = Setting {
         cgroup: Some(cgroup),
         beside: None,
@@ -152,6 +150,8 @@ fn launch(
         .step(Phase::Cgroup, "enforce the device rules", || plan.cgroup.guard(cgroup).map_err(Error::from));
     let cgroup = &*cgroup;
     guarded.map_err(|e| name_oom(e, cgroup, killed_above))?;
+    // For later execs.
+    plan.filter.as_ref().map_or(Ok(()), |filter| lock.write_filter(&filter.program))?;
     record.cgroup = Some(cgroup.record());
     // Should this take long, a container without a cgroup can only be found by its init. With one, the intent is enough to kill it.
     // Runtime-side hooks ask `state` for its pid.
@@ -176,6 +176,14 @@ fn launch(
         None
     };
     session.settle()?;
+    // Nothing is left to be done to a child without a gate: it need not wait. Whoever reads the record sees that it has not executed yet.
+    let (prepared, ahead) = match prepared {
+        Some(prepared) if plan.gate.is_none() && session.may_pass() => {
+            watch.step(Phase::State, "write the record", || prepared.publish())?;
+            (None, session.let_pass())
+        }
+        other => (other, false),
+    };
     watch
         .step(Phase::Process, "wait for the init", || {
             session.until_waiting(
@@ -189,6 +197,7 @@ fn launch(
         .map_err(|e| name_oom(e, cgroup, killed_above))?;
     let show = || match prepared {
         Some(prepared) => prepared.publish(),
+        None if ahead => Ok(()),
         None => {
             record.init = Some(session.identity().clone());
             name_namespaces(record, &session)?;
@@ -200,7 +209,9 @@ fn launch(
     streams.deliver(session.take_console())?;
     if plan.gate.is_none() {
         watch
-            .step(Phase::Exec, "execute the program", || session.release())
+            .step(Phase::Exec, "execute the program", || {
+                if ahead { session.until_executed() } else { session.release() }
+            })
             .map_err(|e| name_oom(e, cgroup, killed_above))?;
     } else {
         session.keep()?;
@@ -263,6 +274,7 @@ fn intent(
     let resources = plan.valid.spec.linux.as_ref().and_then(|linux| linux.resources.as_ref());
     record.resources = resources.map(Later::of).transpose()?;
     record.rootless = rootless;
+    record.at_once = choices.at_once;
     record.no_pivot = choices.no_pivot;
     record.no_new_keyring = choices.no_new_keyring;
     record.terminal = plan.valid.process.terminal;

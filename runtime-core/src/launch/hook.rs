@@ -189,6 +189,7 @@ fn start(
         report: report.as_raw_fd(),
         kept: &kept,
         spare_stack: None,
+        spare_tree: None,
     };
     let broken = |e: Errno| Error::os(format!("clone a process for {path}"), e);
     let mask = SigSet::all()

@@ -8,46 +8,13 @@
 use super::session::Mask;
 use crate::error::{Error, Phase, Result};
 use crate::spec::Spec;
-use nix::sched::{CloneFlags, unshare};
-use rustix::fs::{Mode, OFlags, open};
+use crate::sys::clone::{NetworkTask, start_network};
 use rustix::io::Errno;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
-use std::thread::JoinHandle;
-
-/// Stack of the thread; it calls four system calls.
-const STACK: usize = 32 * 1024;
+use std::os::fd::BorrowedFd;
 
 /// A network namespace in the making.
 #[derive(Debug)]
-pub(crate) struct Making {
-    made: Arc<Made>,
-    thread: JoinHandle<Result<(), Errno>>,
-}
-
-/// What the thread has made. A channel would do the same with several times the code, and it is wanted in every start.
-#[derive(Debug, Default)]
-struct Made {
-    file: OnceLock<Result<OwnedFd, Errno>>,
-    lock: Mutex<()>,
-    told: Condvar,
-}
-
-impl Made {
-    fn give(&self, file: Result<OwnedFd, Errno>) -> Result<(), Errno> {
-        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let file = self.file.get_or_init(|| file);
-        drop(lock);
-        self.told.notify_one();
-        file.as_ref().map(|_| ()).map_err(|e| *e)
-    }
-
-    fn wait(&self) -> Result<BorrowedFd<'_>, Errno> {
-        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.told.wait_while(lock, |()| self.file.get().is_none()));
-        self.file.get().map_or(Err(Errno::CHILD), |file| file.as_ref().map(AsFd::as_fd).map_err(|e| *e))
-    }
-}
+pub(crate) struct Making(NetworkTask);
 
 impl Making {
     /// Begins.
@@ -55,15 +22,9 @@ impl Making {
     /// # Errors
     /// When no thread can be started.
     pub(crate) fn begin() -> Result<Self> {
-        let made = Arc::<Made>::default();
-        let give = Arc::clone(&made);
         // The thread inherits the mask: a signal that came to it would be taken from whoever waits for it.
         let _mask = Mask::block_all()?;
-        let thread = std::thread::Builder::new()
-            .stack_size(STACK)
-            .spawn(move || make(&give))
-            .map_err(|e| failed(e.raw_os_error().map_or(Errno::AGAIN, Errno::from_raw_os_error)))?;
-        Ok(Self { made, thread })
+        start_network().map(Self).map_err(failed)
     }
 
     /// Begins when a configuration, as it is written, will need it. What is wrong with the configuration comes out later; then nobody takes
@@ -87,7 +48,7 @@ impl Making {
     /// # Errors
     /// The kernel's refusal.
     pub(crate) fn file(&self) -> Result<BorrowedFd<'_>> {
-        self.made.wait().map_err(failed)
+        self.0.file().map_err(failed)
     }
 
     /// Waits until its loopback interface is up too.
@@ -95,7 +56,7 @@ impl Making {
     /// # Errors
     /// The kernel's refusal.
     pub(crate) fn finish(self) -> Result<()> {
-        self.thread.join().unwrap_or(Err(Errno::CHILD)).map_err(failed)
+        self.0.up().map_err(failed)
     }
 }
 
@@ -104,25 +65,4 @@ fn failed(errno: Errno) -> Error {
         .at("/linux/namespaces")
         .in_phase(Phase::Namespaces)
         .with_code("network-namespace")
-}
-
-/// Answers for a thread that ends without an answer, which is a panic: nobody shall wait for ever.
-struct Answer<'m>(&'m Made);
-
-impl Drop for Answer<'_> {
-    fn drop(&mut self) {
-        // The first answer counts.
-        let _ = self.0.give(Err(Errno::CHILD));
-    }
-}
-
-fn make(made: &Made) -> Result<(), Errno> {
-    let _answer = Answer(made);
-    // The namespace is this thread's alone, and the thread ends.
-    let file = unshare(CloneFlags::CLONE_NEWNET)
-        .map_err(|e| Errno::from_io_error(&e.into()).unwrap_or(Errno::PERM))
-        .and_then(|()| open("/proc/thread-self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()));
-    // Nobody takes it when the container failed meanwhile.
-    made.give(file)?;
-    coracle_init::raise_loopback()
 }

@@ -21,11 +21,12 @@ use crate::observe::Watch;
 use crate::plan::script::{Answer, Planned, Script};
 use crate::process::{self, Identity};
 use crate::state::StepRecord;
-use crate::sys::clone::clone_walker;
+use crate::sys::clone::{clone_sharing_walker, clone_walker};
 use coracle_init::Memory;
 use coracle_init::program::{Program, Slot};
 use coracle_init::wire::{Kind, Message};
 use nix::sys::signal::{SigSet, SigmaskHow};
+use std::borrow::Cow;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -69,8 +70,10 @@ pub(crate) struct Session {
     console: Option<OwnedFd>,
     network: Option<Making>,
     moved: Option<Moved>,
+    /// How often `Born` was answered.
+    met: usize,
     listener: Option<Receiver>,
-    arena: Vec<u8>,
+    arena: Cow<'static, [u8]>,
     script: Script,
     program: String,
     /// Where the child is, to look whether it can move; none when it need not.
@@ -103,7 +106,8 @@ impl Session {
     /// # Errors
     /// What cannot be opened, or the kernel's refusal of the clone.
     pub(crate) fn begin(script: Script, setting: Setting<'_>, watch: &Watch<'_>) -> Result<Self> {
-        let withheld = setting.own_process.then(crate::sys::memory::withhold);
+        let shares = script.shares_memory && setting.own_process;
+        let withheld = (setting.own_process && !shares).then(crate::sys::memory::withhold);
         let mut opened = watch
             .step(Phase::Mounts, "open sources", || open_all(&script.opens, setting.cgroup, setting.init))?;
         opened.extend(setting.slots);
@@ -124,29 +128,37 @@ impl Session {
         let mut kept: Vec<i32> =
             (0..3).chain(preserved).chain(slots.iter().copied().filter(|fd| *fd >= 0)).collect();
         kept.push(theirs.as_raw_fd());
+        let spare_tree = script.pivots().then(crate::exe::tree).flatten();
+        kept.extend(spare_tree);
         kept.sort_unstable();
         kept.dedup();
         let into = setting.cgroup.filter(|_| script.into_cgroup).and_then(Cgroup::into_cgroup_fd);
         let mask = Mask::block_all()?;
-        let mut clone = |into: Option<BorrowedFd<'_>>| {
-            let memory = Memory {
-                slots: &mut slots,
-                words: &mut words,
-                report: theirs.as_raw_fd(),
-                kept: &kept,
-                spare_stack: None,
+        let report = theirs.as_raw_fd();
+        let refused = |e| clone_failure(e, script.clone_flags);
+        let (arena, cloned) = if shares {
+            let (slots, words, kept) = (slots.leak(), words.leak(), kept.leak());
+            let arena: &'static [u8] = arena.leak();
+            let memory = Memory { slots, words, report, kept, spare_stack: None, spare_tree };
+            let clone = || clone_sharing_walker(script.clone_flags, into, arena, memory).map_err(refused);
+            (Cow::Borrowed(arena), watch.step(Phase::Namespaces, "clone", clone))
+        } else {
+            let mut clone = |into: Option<BorrowedFd<'_>>| {
+                let (slots, words, kept) = (&mut slots[..], &mut words[..], &kept[..]);
+                let memory = Memory { slots, words, report, kept, spare_stack: None, spare_tree };
+                clone_walker(script.clone_flags, into, &arena, memory)
             };
-            clone_walker(script.clone_flags, into, &arena, memory)
+            let cloned = watch.step(Phase::Namespaces, "clone", || match (clone(into), setting.beside) {
+                // It has cgroups below it and takes no processes itself.
+                (Err(rustix::io::Errno::BUSY), Some((cgroup, pid))) if into.is_some() => {
+                    let place = cgroup.directory_of(pid)?;
+                    let place = place.as_ref().map(AsFd::as_fd).or(into);
+                    clone(place).map_err(refused)
+                }
+                (cloned, _) => cloned.map_err(refused),
+            });
+            (Cow::Owned(arena), cloned)
         };
-        let cloned = watch.step(Phase::Namespaces, "clone", || match (clone(into), setting.beside) {
-            // It has cgroups below it and takes no processes itself.
-            (Err(rustix::io::Errno::BUSY), Some((cgroup, pid))) if into.is_some() => {
-                let place = cgroup.directory_of(pid)?;
-                let place = place.as_ref().map(AsFd::as_fd).or(into);
-                clone(place).map_err(|e| clone_failure(e, script.clone_flags))
-            }
-            (cloned, _) => cloned.map_err(|e| clone_failure(e, script.clone_flags)),
-        });
         drop(mask);
         drop(withheld);
         let (pid, pidfd) = cloned?;
@@ -159,6 +171,7 @@ impl Session {
             console: None,
             network: setting.network,
             moved: None,
+            met: 0,
             listener: setting.listener,
             arena,
             script,
@@ -226,8 +239,8 @@ impl Session {
     /// # Errors
     /// The first thing that cannot be done.
     pub(crate) fn beside(&self) -> Result<()> {
-        // Now: later the child waits for grace periods itself, and one is after the other. Who closes the tree last waits for one; where
-        // the first process clones a second, that must not be the first, so it is closed here when that has said `Stage`.
+        // A child that pivots takes the tree with it. Else who closes it last waits for a grace period: now, for later the child waits for
+        // one itself; where the first process clones a second, that must not be the first, so it is closed here when that has said `Stage`.
         if !self.has_second_clone() {
             crate::exe::let_go();
         }
@@ -313,12 +326,39 @@ impl Session {
         self.channel.send(&Message::plain(Kind::Go), &[])
     }
 
+    /// Whether nothing is left to be done to the child before it executes its program, not even to answer it.
+    pub(crate) fn may_pass(&self) -> bool {
+        use coracle_init::program::Step;
+        let count =
+            |what: fn(&Step) -> bool| self.script.steps.iter().filter(|planned| what(&planned.what)).count();
+        self.script.late.is_empty()
+            && self.listener.is_none()
+            && count(|step| matches!(step, Step::Hold)) == 1
+            // An answer that is still to come would be taken for this one.
+            && count(|step| matches!(step, Step::Born { .. })) == self.met
+            && count(|step| matches!(step, Step::RootReady | Step::Terminal { .. })) == 0
+    }
+
+    /// Tells a child that has not come to `Hold` yet that it need not wait there. Answers whether it was told; a child that has died says why
+    /// to whoever listens next.
+    pub(crate) fn let_pass(&self) -> bool {
+        self.channel.send(&Message::plain(Kind::Go), &[]).is_ok()
+    }
+
     /// Lets a child that waits at `Hold` go on and listens until it has executed its program.
     ///
     /// # Errors
     /// What the child reports. The child is gone then.
     pub(crate) fn release(&mut self) -> Result<()> {
         self.channel.send(&Message::plain(Kind::Go), &[])?;
+        self.until_executed()
+    }
+
+    /// Listens until the child has executed its program.
+    ///
+    /// # Errors
+    /// As [`Session::release`].
+    pub(crate) fn until_executed(&mut self) -> Result<()> {
         loop {
             let Event::Message { message, .. } = self.next(None)? else { return self.ended() };
             match message.kind {
@@ -366,6 +406,7 @@ impl Session {
             fds.extend(network.iter().map(AsFd::as_fd));
             self.channel.send(&Message::plain(Kind::Go), &fds)?;
         }
+        self.met = self.met.saturating_add(1);
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use super::lsm::{self, Labels};
 use super::namespaces;
 use super::process::{self, Filter, Gate};
 use super::script::{Maps, NetDevice, Planned, Script};
-use super::{cgroup as cgroups, devices, mounts, seccomp, sources};
+use super::{cgroup as cgroups, devices, memory, mounts, seccomp, sources};
 use crate::cgroup::CgroupPlan;
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::host::{Facts, SecurityModules};
@@ -236,6 +236,7 @@ pub(crate) fn plan(
         &mut |script| hooks::plan_inside(script, &state, HookPoint::StartContainer, hook_output, "/"),
         choices.preserve,
     )?;
+    script.shares_memory = choices.at_once && memory::may_be_shared(&valid, &script, cgroup.unit.is_some());
     Ok(ContainerPlan {
         id: id.to_owned(),
         bundle: bundle.to_path_buf(),

@@ -100,6 +100,9 @@ pub(crate) struct NetDevice {
 pub(crate) struct Script {
     /// Namespace flags of the clone itself.
     pub(crate) clone_flags: u64,
+    /// Whether the child may run in the memory of a process that is the runtime's own, instead of in a copy: nobody who could trace it
+    /// sees it before it has left that memory, and nothing that it does needs a memory of its own.
+    pub(crate) shares_memory: bool,
     /// Whether the clone puts the child into the cgroup (version 2 alone).
     pub(crate) into_cgroup: bool,
     /// What the parent opens before the clone.
@@ -128,10 +131,16 @@ impl Default for Script {
 }
 
 impl Script {
+    /// Whether the old root goes away as a whole.
+    pub(crate) fn pivots(&self) -> bool {
+        self.steps.iter().any(|planned| matches!(planned.what, Step::PivotRoot))
+    }
+
     /// An empty script.
     pub(crate) fn new() -> Self {
         Self {
             clone_flags: 0,
+            shares_memory: false,
             into_cgroup: false,
             opens: Vec::new(),
             answers: Vec::new(),

@@ -19,7 +19,13 @@ pub(crate) fn script(out: &mut dyn Write, script: &Script) -> fmt::Result {
     }
     let flags = names(script.clone_flags, CLONE_FLAGS);
     let cgroup = if script.into_cgroup { " into the cgroup" } else { "" };
-    writeln!(out, "launch  clone {}{cgroup}", if flags.is_empty() { "(no new namespaces)" } else { &flags })?;
+    let memory =
+        if script.shares_memory { ", sharing the memory of a process of the runtime's own" } else { "" };
+    writeln!(
+        out,
+        "launch  clone {}{cgroup}{memory}",
+        if flags.is_empty() { "(no new namespaces)" } else { &flags }
+    )?;
     for answer in &script.answers {
         line(out, "answer", answer, |out| show_answer(out, &answer.what))?;
     }

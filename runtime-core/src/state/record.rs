@@ -99,6 +99,9 @@ pub(crate) struct Record {
     /// Whether it was made without the privileges of the initial user namespace.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) rootless: bool,
+    /// Whether it was made without a gate, to execute its program at once.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) at_once: bool,
     /// Whether the root was changed without pivot_root(2).
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) no_pivot: bool,
@@ -232,6 +235,7 @@ impl Record {
             rdt: None,
             personality: None,
             rootless: false,
+            at_once: false,
             no_pivot: false,
             no_new_keyring: false,
             terminal: false,

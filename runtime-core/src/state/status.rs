@@ -4,6 +4,8 @@
 //! - without a finished record (an intent, or none yet): being created while its creator holds the lock, or while the init that
 //!   the creator left behind still lives; else the creator was killed and what is left is stopped;
 //! - the recorded init process is gone, is another one, or has ended without being reaped: stopped;
+//! - it has no gate and its init has not executed its program yet: being created, whatever else; nobody may enter it then, for init may
+//!   still run in the memory of the command that makes it;
 //! - its cgroup is frozen: paused (also before start, as runc has it);
 //! - the gate is open: created;
 //! - else: running.
@@ -108,11 +110,24 @@ fn look(
         if alive || creator()? { Status::Creating } else { Status::Stopped }
     } else if !alive {
         Status::Stopped
-    } else if record.and_then(|record| record.cgroup.as_ref()).map_or(Ok(false), frozen)? {
-        Status::Paused
+    } else if record.is_some_and(|record| record.at_once) && launching(record) {
+        Status::Creating
     } else {
-        gate = Gate::reach(dir.as_fd())?;
-        if gate.is_some() { Status::Created } else { Status::Running }
+        let asked = record.and_then(|record| record.cgroup.as_ref()).map_or(Ok(false), frozen);
+        match asked {
+            Ok(true) => Status::Paused,
+            Ok(false) => {
+                gate = Gate::reach(dir.as_fd())?;
+                if gate.is_some() { Status::Created } else { Status::Running }
+            }
+            // Who made the cgroup (systemd) has removed it as soon as the last process in it ended: after the look at init.
+            Err(_) if init.as_ref().map_or(Ok(false), |init| has_exited(init.as_fd()))? => Status::Stopped,
+            Err(error) => return Err(error),
+        }
     };
     Ok(Observed { status, init, gate })
+}
+
+fn launching(record: Option<&Record>) -> bool {
+    record.and_then(|record| record.init.as_ref()).is_some_and(Identity::never_executed)
 }

@@ -3,7 +3,7 @@
 use super::store::{FILES, RECORD, RECORD_NEW};
 use super::{ContainerDir, NamespaceRecord, Progress, Record, Status, Store, observe, observe_locked};
 use crate::cgroup::CgroupRecord;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::launch::gate::Gate;
 use crate::process::tests::{alone_as, identity, sleeper};
@@ -434,7 +434,15 @@ fn the_status_follows_the_kernel() {
     assert_eq!(status(&dir, false).unwrap(), Status::Running);
     assert_eq!(status(&dir, true).unwrap(), Status::Paused);
 
-    child.kill().unwrap();
+    let missing = || Error::os("open a cgroup file", rustix::io::Errno::NOENT);
+    assert!(observe(&dir, Some(&created), |_| Err(missing())).is_err(), "its init lives");
+    let seen = observe(&dir, Some(&created), |_| {
+        child.kill().unwrap();
+        let init = created.init.as_ref().unwrap().open().unwrap().unwrap();
+        assert!(wait_exit(init.as_fd(), Some(end)).unwrap());
+        Err(missing())
+    });
+    assert_eq!(seen.unwrap().status, Status::Stopped, "it ended meanwhile, and its cgroup went with it");
     let seen = observe(&dir, Some(&created), |_| Ok(false)).unwrap();
     let init = seen.init.unwrap();
     assert!(wait_exit(init.as_fd(), Some(end)).unwrap());

@@ -5,7 +5,7 @@
 #![no_std]
 #![no_main]
 
-use coracle_init::{Memory, walk};
+use coracle_init::{Memory, Network, walk};
 
 unsafe extern "C" {
     fn the_walker_can_panic() -> !;
@@ -27,6 +27,9 @@ extern "C" fn rust_eh_personality() {}
 unsafe extern "C" fn main(argc: i32, argv: *const *const u8) -> i32 {
     // SAFETY: made up; all that counts is that the linker cannot know what the arena holds.
     let arena = unsafe { core::slice::from_raw_parts(*argv, usize::try_from(argc).unwrap_or(0)) };
+    if argc == 0 {
+        Network::new().make();
+    }
     let mut slots = [-1; 8];
     let mut words = [0; 64];
     walk(
@@ -37,6 +40,7 @@ unsafe extern "C" fn main(argc: i32, argv: *const *const u8) -> i32 {
             report: 3,
             kept: &[0, 1, 2, 3],
             spare_stack: Some(4096),
+            spare_tree: Some(4096),
         },
     )
 }

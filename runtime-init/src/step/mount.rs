@@ -1,7 +1,7 @@
 //! Mounts by descriptor: trees are made detached, get everything they need, and are attached to a descriptor of their target.
 //!
 //! Must not: mount by a string, make a mount visible before its attributes are set, or believe that a descriptor still stands where
-//! the path leads. Tests: `tests/mounts.rs`.
+//! the path leads (but on procfs and sysfs, see `mask.rs`). Tests: `tests/mounts.rs`.
 
 use core::ffi::CStr;
 

@@ -28,9 +28,24 @@ pub(crate) fn pivot(w: &mut Walk<'_>) -> Result<(), Fail> {
     fchdir(&old).at(3, Call::Chdir)?;
     let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     mount_change(c".", slave).at(4, Call::Mount)?;
+    if let Some(tree) = w.spare_tree.take() {
+        bury(tree, &old);
+    }
     unmount(c".", UnmountFlags::DETACH).at(5, Call::Umount2)?;
     drop(old);
     chdir(c"/").at(6, Call::Chdir)
+}
+
+/// Attaches `tree` somewhere below `old`, which goes away as a whole, and closes it. Not on `old` itself: the topmost mount of a place is what
+/// is detached there. Where this does not work, the tree is dissolved when the last descriptor of it is closed.
+fn bury(tree: i32, old: &Fd) {
+    let tree = Fd::own(tree);
+    let (flags, resolve) =
+        (OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS);
+    if let Ok(place) = sys::open(Some(old.raw()), c"proc", flags, Mode::empty(), resolve) {
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+        let _ = move_mount(sys::borrow(tree.raw()), c"", &place, c"", flags);
+    }
 }
 
 /// Part 0 reads the mounts, 1 detaches or covers, 2 `fchdir`, 3 `move_mount`, 4 `chroot`, 5 `chdir`.

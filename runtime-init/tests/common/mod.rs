@@ -149,7 +149,14 @@ impl Program {
             }
             walk(
                 &arena,
-                Memory { slots: &mut self.slots, words: &mut words, report, kept: &kept, spare_stack: None },
+                Memory {
+                    slots: &mut self.slots,
+                    words: &mut words,
+                    report,
+                    kept: &kept,
+                    spare_stack: None,
+                    spare_tree: None,
+                },
             );
         }
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
