@@ -63,6 +63,11 @@ pub fn check() -> Outcome {
                 .map(|(line, name)| format!("{path}:{line}: there is no test {name}")),
         );
     }
+    let layout = fs::read_to_string(run::root().join(LAYOUT)).unwrap_or_default();
+    findings.extend(
+        missing_modules(&layout, &tracked)
+            .map(|(line, module)| format!("{LAYOUT}:{line}: there is no module {module}")),
+    );
     for (path, reason) in LONG {
         if fs::read_to_string(run::root().join(path)).is_ok_and(|text| length(&text) <= most(path)) {
             findings.push(format!("{path}: not that long: remove its exception ({reason})"));
@@ -74,6 +79,25 @@ pub fn check() -> Outcome {
     } else {
         Err(format!("{} violations of the rules of style", findings.len()))
     }
+}
+
+/// The linker takes a pattern that matches nothing for right.
+const LAYOUT: &str = "runtime-cli/layout.ld";
+
+/// What the patterns of the linker script call `coracle..module..Type` where no file is that module.
+fn missing_modules<'a>(text: &'a str, tracked: &'a str) -> impl Iterator<Item = (usize, String)> + 'a {
+    let names = text.lines().enumerate().flat_map(|(at, line)| {
+        line.split("$LT$coracle..").skip(1).map(move |rest| (at + 1, rest.split('*').next().unwrap_or(rest)))
+    });
+    let modules = names.map(|(line, name)| {
+        let is_module = |part: &&str| !part.starts_with(char::is_uppercase);
+        (line, name.split("..").take_while(is_module).collect::<Vec<_>>().join("/"))
+    });
+    modules.filter(|(_, module)| {
+        let forms = ["runtime-core", "runtime-cli"]
+            .map(|package| [format!("{package}/src/{module}.rs"), format!("{package}/src/{module}/mod.rs")]);
+        !tracked.lines().any(|path| forms.iter().flatten().any(|form| form == path))
+    })
 }
 
 /// The name of a file without its directory and ending.
@@ -165,7 +189,7 @@ fn words(line: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{missing_cases, source};
+    use super::{missing_cases, missing_modules, source};
 
     fn found(path: &str, text: &str) -> usize {
         source(path, text).len()
@@ -203,5 +227,14 @@ mod tests {
             found("runtime-core/src/mount.rs", &format!("//! A.\nlet text = {:?}; // unsafe", "unsafe")),
             0
         );
+    }
+
+    #[test]
+    fn patterns_of_the_linker_name_modules_that_are_there() {
+        let text = "/* a */\n*(.text._ZN??_$LT$coracle..cmd..ps* .text._ZN??_$LT$coracle..gone*)\n\
+            *(.text._ZN??_$LT$coracle..runtime..Plan*)\n";
+        let tracked = "runtime-cli/src/cmd/ps.rs\nruntime-core/src/runtime.rs\nruntime-core/src/gone.txt";
+        let found: Vec<_> = missing_modules(text, tracked).collect();
+        assert_eq!(found, [(2, "gone".to_owned())]);
     }
 }
