@@ -7,7 +7,8 @@
 //! Must not: be skipped in silence. Tests: `tests` package, hostile.
 
 use crate::error::{Error, ErrorKind, Phase, Result};
-use crate::sys::exe::{execute, is_safe, make_readonly, take_tree, tree_number};
+pub(crate) use crate::sys::exe::tree;
+use crate::sys::exe::{execute, is_safe, make_readonly, take_tree};
 use rustix::fs::{
     CWD, MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs, memfd_create,
     open, openat, sendfile, statat,
@@ -53,11 +54,6 @@ pub fn reexec_sealed() -> Result<()> {
 /// long as an RCU grace period: for a moment in which somebody else is waited for, and before a program of a container runs.
 pub(crate) fn let_go() {
     drop(take_tree());
-}
-
-/// That tree's descriptor, for a child that takes the tree with it.
-pub(crate) fn tree() -> Option<i32> {
-    tree_number()
 }
 
 fn failed(errno: Errno) -> Error {

@@ -16,10 +16,9 @@ pub(crate) fn may_be_shared(valid: &ValidSpec, script: &Script, unit: bool) -> b
         matches!(namespace, Namespace::New) || kind == Network
     };
     let resources = valid.spec.linux.as_ref().and_then(|linux| linux.resources.as_ref());
-    let copies =
-        |script: &Script| script.steps.iter().any(|planned| matches!(planned.what, Step::CopyUp { .. }));
+    let copies = script.steps.iter().any(|planned| matches!(planned.what, Step::CopyUp { .. }));
     !unit
-        && !copies(script)
+        && !copies
         && valid.namespaces.is_new(Pid)
         && !valid.namespaces.contains(User)
         && !valid.namespaces.contains(Time)
@@ -35,6 +34,10 @@ mod tests {
     use serde_json::{Value, json};
 
     fn shares(change: impl FnOnce(&mut Value)) -> bool {
+        shares_with(&Script::new(), false, change)
+    }
+
+    fn shares_with(script: &Script, unit: bool, change: impl FnOnce(&mut Value)) -> bool {
         let mut document = json!({
             "ociVersion": "1.3.0",
             "process": {"cwd": "/", "args": ["x"], "user": {"uid": 0, "gid": 0}},
@@ -46,7 +49,7 @@ mod tests {
         });
         change(&mut document);
         let spec = crate::spec::Spec::from_slice(document.to_string().as_bytes()).unwrap();
-        may_be_shared(&crate::validate::validate(spec).unwrap(), &Script::new(), false)
+        may_be_shared(&crate::validate::validate(spec).unwrap(), script, unit)
     }
 
     /// What makes a memory of its own necessary, one by one.
@@ -72,6 +75,11 @@ mod tests {
                 }
             }));
         }
+        assert!(!shares_with(&Script::new(), true, |_| ()), "systemd's properties may be limits");
+        let mut script = Script::new();
+        let (tree, target) = (script.slot().unwrap(), script.str("/tmp").unwrap());
+        script.step("", crate::error::Phase::Mounts, Step::CopyUp { tree, target });
+        assert!(!shares_with(&script, false, |_| ()));
         assert!(!shares(|document| document["process"]["oomScoreAdj"] = json!(0)));
         assert!(!shares(|document| document["linux"]["resources"]["memory"] = json!({"limit": 1 << 30})));
         assert!(!shares(|document| document["linux"]["resources"]["unified"] = json!({"memory.max": "1"})));

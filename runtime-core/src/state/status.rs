@@ -110,7 +110,7 @@ fn look(
         if alive || creator()? { Status::Creating } else { Status::Stopped }
     } else if !alive {
         Status::Stopped
-    } else if record.is_some_and(|record| record.at_once) && launching(record) {
+    } else if record.is_some_and(launching) {
         Status::Creating
     } else {
         let asked = record.and_then(|record| record.cgroup.as_ref()).map_or(Ok(false), frozen);
@@ -128,6 +128,6 @@ fn look(
     Ok(Observed { status, init, gate })
 }
 
-fn launching(record: Option<&Record>) -> bool {
-    record.and_then(|record| record.init.as_ref()).is_some_and(Identity::never_executed)
+fn launching(record: &Record) -> bool {
+    record.at_once && record.init.as_ref().is_some_and(Identity::never_executed)
 }

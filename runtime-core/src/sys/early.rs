@@ -1,7 +1,7 @@
 //! The program's entry point: moves the program to a place that cannot be written, before anything else is done.
 //!
-//! [`crate::reexec_sealed`] executes the program again from such a place, with every case and every message. But an execve costs as much
-//! as all that a short command does, and throws away what was done before it. This does without one, for the commands that need it: the
+//! [`crate::reexec_sealed`] executes the program again from such a place, with every case and every message. But an execve costs a third
+//! of what a short command does, and throws away what was done before it. This does without one, for the commands that need it: the
 //! same file is mapped again, page by page where it is, from a read-only clone of its directory, and the kernel is told that this is the
 //! process's executable (prctl(2), PR_SET_MM_MAP; Linux 5.10 with CONFIG_CHECKPOINT_RESTORE). Nothing has been written to the image
 //! yet: no relocation, no variable. It runs on nothing but the stack that the kernel made; whatever does not work is left to `main`.
@@ -97,7 +97,7 @@ unsafe extern "C" fn early(stack: *const usize) {
     while at < argc {
         // SAFETY: below argc.
         let word = unsafe { argv.add(at).read() } as *const u8;
-        // A container or a flag's value of that name costs one execve too much. A command that is missing here is `main`'s.
+        // With a container or a flag's value of that name the program is moved in vain. A command that is missing here is `main`'s.
         // SAFETY: arguments are C strings.
         if unsafe { is(word, b"create\0") || is(word, b"exec\0") || is(word, b"run\0") } {
             // SAFETY: envp begins after argv's NULL.
@@ -320,7 +320,7 @@ pub(crate) fn take_tree() -> Option<OwnedFd> {
     ours.then(|| unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// That clone's number, while it is open.
-pub(crate) fn tree_number() -> Option<i32> {
+/// That clone's descriptor while it is open, for a child that takes the tree with it.
+pub(crate) fn tree() -> Option<i32> {
     Some(PLACE.load(Ordering::Relaxed)).filter(|number| *number > 2)
 }

@@ -60,7 +60,7 @@ fn last() -> Errno {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use super::early::{is_safe, take_tree, tree_number};
+pub(crate) use super::early::{is_safe, take_tree, tree};
 
 /// Elsewhere there is no entry point of our own.
 #[cfg(not(target_arch = "x86_64"))]
@@ -76,6 +76,6 @@ pub(crate) fn take_tree() -> Option<std::os::fd::OwnedFd> {
 
 /// As above.
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) fn tree_number() -> Option<i32> {
+pub(crate) fn tree() -> Option<i32> {
     None
 }
