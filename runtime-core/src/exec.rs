@@ -12,15 +12,17 @@ use crate::launch::listener::Receiver;
 use crate::launch::session::{Session, Setting};
 use crate::plan::exec::{self, Choices, Entry};
 use crate::plan::lsm;
-use crate::process::{self, ExitStatus};
+use crate::process::{self, ExitStatus, own_directory};
 use crate::rdt::RdtRecord;
 use crate::runtime::ContainerRecord;
 use crate::spec;
 use crate::state::Status;
 use crate::stdio::{Io, Stdio};
+use crate::sys::proc::namespace_of;
 use crate::validate::annotations::keeps_groups;
 use crate::validate::{MemoryPlacement, NamespaceKind, validate_process, violations_error};
 use coracle_init::program::Slot;
+use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -126,7 +128,8 @@ impl<'c> Exec<'c> {
         let below = self.below(own)?;
         let cgroup = below.as_ref().or(own);
         let joins = cgroup.map_or(Ok(Vec::new()), |c| c.joins())?;
-        let target = self.target(cgroup.is_some_and(|c| c.into_cgroup_fd().is_some()), joins.len())?;
+        let into_cgroup = cgroup.is_some_and(|c| c.into_cgroup_fd().is_some());
+        let target = self.target(init, into_cgroup, joins.len())?;
         let modules = container.runtime().security_modules(lsm::asks(&valid))?;
         let plan = watch
             .step(Phase::Plan, "plan", || exec::plan(&valid, &target, capabilities, modules, self.choices))?;
@@ -182,7 +185,7 @@ impl<'c> Exec<'c> {
     }
 
     /// What the record says of the container that the process goes into.
-    fn target(&self, into_cgroup: bool, joins: usize) -> Result<exec::Container> {
+    fn target(&self, init: BorrowedFd<'_>, into_cgroup: bool, joins: usize) -> Result<exec::Container> {
         let record = self.container.record();
         let namespaces = record
             .namespaces
@@ -193,7 +196,7 @@ impl<'c> Exec<'c> {
                 })
             })
             .collect::<Result<Vec<NamespaceKind>>>()?;
-        same_user_namespace(record)?;
+        same_user_namespace(record, init)?;
         let (root_is_mapped, groups_denied) = match &record.init {
             Some(init) if namespaces.contains(&NamespaceKind::User) => user_namespace(init.pid)?,
             _ => (true, false),
@@ -252,22 +255,25 @@ pub(crate) fn user_namespace(pid: i32) -> Result<(bool, bool)> {
 }
 
 /// A program in the container may have gone into a user namespace of its own, and setns(2) would follow it there: refused.
-pub(crate) fn same_user_namespace(record: &ContainerRecord) -> Result<()> {
+pub(crate) fn same_user_namespace(record: &ContainerRecord, pidfd: BorrowedFd<'_>) -> Result<()> {
     let Some(init) = &record.init else { return Ok(()) };
     let own = record.namespaces.iter().find(|n| n.kind == "user").map(|n| n.ino);
-    let look = |process: &str| {
-        let path = format!("/proc/{process}/ns/user");
-        rustix::fs::stat(&path).map(|stat| stat.st_ino).map_err(|e| {
-            Error::os("look at the container's user namespace", e).with_path(path).in_phase(Phase::Namespaces)
-        })
+    let fail = |path: &str, e: Errno| {
+        Error::os("look at the container's user namespace", e).with_path(path).in_phase(Phase::Namespaces)
     };
+    let look = |path: &str| rustix::fs::stat(path).map(|stat| stat.st_ino).map_err(|e| fail(path, e));
     let expected = match own {
         // An unprivileged creator could not look.
         Some(0) => return Ok(()),
         Some(recorded) => recorded,
-        None => look("thread-self")?,
+        None => look(&format!("{}/ns/user", own_directory()))?,
     };
-    if look(&init.pid.to_string())? == expected {
+    let found = match namespace_of(pidfd, "user") {
+        Ok(file) => rustix::fs::fstat(file).map_err(|e| fail("/proc", e))?.st_ino,
+        // Before Linux 6.11.
+        Err(_) => look(&format!("/proc/{}/ns/user", init.pid))?,
+    };
+    if found == expected {
         return Ok(());
     }
     Err(Error::new(ErrorKind::WrongState, "the container's first process left its user namespace")

@@ -22,7 +22,7 @@ impl Container {
     pub fn add_mounts(&self, mounts: &[Mount]) -> Result<()> {
         let valid = checked(mounts)?;
         let seen = self.alive()?;
-        let (user_namespace, root_is_mapped, groups_denied) = self.user_namespace_facts()?;
+        let (user_namespace, root_is_mapped, groups_denied) = self.user_namespace_facts(&seen)?;
         let script = added::add(
             &valid,
             Target {
@@ -52,12 +52,12 @@ impl Container {
         };
         let valid = checked(&mounts.iter().map(bare).collect::<Vec<_>>())?;
         let seen = self.alive()?;
-        let (user_namespace, ..) = self.user_namespace_facts()?;
+        let (user_namespace, ..) = self.user_namespace_facts(&seen)?;
         self.errand(&seen, added::remove(&valid, user_namespace)?)
     }
 
-    fn user_namespace_facts(&self) -> Result<(bool, bool, bool)> {
-        same_user_namespace(self.record())?;
+    fn user_namespace_facts(&self, seen: &Observed) -> Result<(bool, bool, bool)> {
+        same_user_namespace(self.record(), Self::init_fd(seen)?)?;
         match &self.record().init {
             Some(init) if self.record().namespaces.iter().any(|n| n.kind == "user") => {
                 user_namespace(init.pid).map(|(root, denied)| (true, root, denied))

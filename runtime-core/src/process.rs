@@ -7,13 +7,14 @@
 
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::launch::channel::timespec;
-use crate::sys::proc::{pidfd_exit_info, pidfd_send_signal};
+use crate::sys::proc::{pidfd_exit_info, pidfd_pid, pidfd_send_signal};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, fstat, fstatfs, open};
 use rustix::io::{Errno, read};
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, waitid};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, getpid, pidfd_open, waitid};
+use rustix::thread::gettid;
 use serde::{Deserialize, Serialize};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// How a process ended.
@@ -113,10 +114,29 @@ impl Identity {
 
     /// Whether a process that was not reaped yet has never called execve. `false` also when nothing is known of it any more.
     pub(crate) fn never_executed(&self) -> bool {
+        self.line().is_some_and(|line| line.never_executed())
+    }
+
+    /// Its line in `/proc`, to be read later; `None` when there is none.
+    pub(crate) fn line(&self) -> Option<Line> {
+        Some(Line { of: self.clone(), file: stat_file(self.pid).ok().flatten()? })
+    }
+}
+
+/// A process's `/proc/PID/stat`: opening it takes longer than reading.
+#[derive(Debug)]
+pub(crate) struct Line {
+    of: Identity,
+    file: OwnedFd,
+}
+
+impl Line {
+    /// As [`Identity::never_executed`].
+    pub(crate) fn never_executed(&self) -> bool {
         // PF_FORKNOEXEC: set by fork, cleared by execve before it closes anything, and still shown for a zombie.
         const FORKNOEXEC: u64 = 0x40;
-        let flags = stat_field(self.pid, 9).ok().flatten();
-        flags.is_some_and(|bits| bits & FORKNOEXEC != 0) && matches!(self.open(), Ok(Some(_)))
+        let flags = field_of(self.file.as_fd(), 9).ok().flatten();
+        flags.is_some_and(|bits| bits & FORKNOEXEC != 0) && matches!(self.of.open(), Ok(Some(_)))
     }
 }
 
@@ -138,13 +158,23 @@ fn start_time(pid: i32) -> Result<Option<u64>> {
 
 /// One number of `/proc/PID/stat`, counted from 1 as proc(5) does, behind the name; `None` without such a process.
 fn stat_field(pid: i32, field: usize) -> Result<Option<u64>> {
-    let fd = match open(format!("/proc/{pid}/stat"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
-        Ok(fd) => fd,
-        Err(Errno::NOENT | Errno::SRCH) => return Ok(None),
-        Err(e) => return Err(gone(e)),
-    };
+    match stat_file(pid)? {
+        Some(file) => field_of(file.as_fd(), field),
+        None => Ok(None),
+    }
+}
+
+fn stat_file(pid: i32) -> Result<Option<OwnedFd>> {
+    match open(format!("/proc/{pid}/stat"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Errno::NOENT | Errno::SRCH) => Ok(None),
+        Err(e) => Err(gone(e)),
+    }
+}
+
+fn field_of(stat: BorrowedFd<'_>, field: usize) -> Result<Option<u64>> {
     let mut text = [0_u8; 1024];
-    match read(&fd, &mut text) {
+    match read(stat, &mut text) {
         Ok(n) => Ok(text.get(..n).and_then(|stat| nth_field(stat, field))),
         Err(Errno::SRCH) => Ok(None),
         Err(e) => Err(gone(e)),
@@ -158,13 +188,26 @@ fn nth_field(stat: &[u8], field: usize) -> Option<u64> {
     rest.split(' ').nth(field.checked_sub(3)?)?.parse().ok()
 }
 
-/// The number of the process behind `pidfd` in our pid namespace, as its fdinfo says it; `None` when it was reaped.
+/// This thread's directory in `/proc`. A thread of a host may have descriptors and namespaces of its own; the first one's are the
+/// process's, and the way to them is shorter.
+pub(crate) fn own_directory() -> &'static str {
+    if gettid() == getpid() { "/proc/self" } else { "/proc/thread-self" }
+}
+
+/// The number of the process behind `pidfd` in our pid namespace; `None` when it was reaped.
 ///
 /// # Errors
-/// [`ErrorKind::Io`] when `/proc` cannot be read.
+/// [`ErrorKind::Io`] when `/proc` cannot be read (kernels before 6.13).
 pub(crate) fn pid_of(pidfd: BorrowedFd<'_>) -> Result<Option<i32>> {
-    use std::os::fd::AsRawFd;
-    let path = format!("/proc/thread-self/fdinfo/{}", pidfd.as_raw_fd());
+    match pidfd_pid(pidfd) {
+        Ok(pid) => Ok(Some(pid).filter(|n| *n > 0)),
+        // Reaped, or an older kernel: the descriptor's own file says which.
+        Err(_) => pid_in_fdinfo(pidfd),
+    }
+}
+
+fn pid_in_fdinfo(pidfd: BorrowedFd<'_>) -> Result<Option<i32>> {
+    let path = format!("{}/fdinfo/{}", own_directory(), pidfd.as_raw_fd());
     let text =
         std::fs::read_to_string(&path).map_err(|e| Error::os("read a pidfd's number", e).with_path(&path))?;
     let number = text.lines().find_map(|line| line.strip_prefix("Pid:")).and_then(|n| n.trim().parse().ok());

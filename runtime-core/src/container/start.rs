@@ -5,15 +5,17 @@
 use super::{Container, DYING};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::launch::create::poststart;
-use crate::launch::gate::Outcome;
+use crate::launch::gate::{Outcome, Report};
 use crate::launch::{diagnose, explain};
 use crate::process;
-use crate::state::Status;
-use std::os::fd::AsFd;
+use crate::state::{Status, observe};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-/// How long init may take to answer a start. It only has to receive; a frozen one does not.
+/// How long init may take to answer a start. It only has to receive.
 const TAKEN: Duration = Duration::from_secs(10);
+/// How long it takes on a machine that is not busy, many times over. A frozen one does not answer: then it is looked at.
+const SOON: Duration = Duration::from_millis(20);
 
 impl Container {
     /// Starts the program of a created container. Blocks until it was executed and the poststart hooks ran.
@@ -44,24 +46,24 @@ impl Container {
     /// Under the lock, which is given back before the hooks: one that hangs must not keep anybody from deleting the container.
     fn pass_the_gate(&self) -> Result<()> {
         let _lock = self.lock()?;
-        let seen = self.observe()?;
-        let refuse = |text: String| {
-            Err(Error::new(ErrorKind::WrongState, text).in_phase(Phase::Gate).with_code("not-created"))
-        };
+        // Whether it is frozen shows when it does not answer.
+        let seen = observe(&self.dir, Some(&self.record), |_| Ok(false))?;
         let (init, gate) = match (seen.status, seen.init, seen.gate) {
             (Status::Created, Some(init), Some(gate)) => (init, gate),
-            (Status::Stopped, ..) => return refuse("cannot start a container that has stopped".to_owned()),
-            (Status::Paused, ..) => return refuse("cannot start a paused container".to_owned()),
-            (status, ..) => return refuse(format!("cannot start an already {status} container")),
+            (Status::Stopped, ..) => {
+                return Err(refuse("cannot start a container that has stopped".to_owned()));
+            }
+            (Status::Running, ..) if self.is_frozen()? => return Err(refuse_paused()),
+            (status, ..) => return Err(refuse(format!("cannot start an already {status} container"))),
         };
         let identity = self.record.init.as_ref().ok_or_else(|| self.gone())?;
         let mut report = gate.start()?;
-        let deadline = Instant::now().checked_add(TAKEN).unwrap_or_else(Instant::now);
-        report.taken(self.dir.as_fd(), init.as_fd(), deadline)?;
+        self.wait_until_taken(&mut report, init.as_fd())?;
+        Report::shut(self.dir.as_fd())?;
         let outcome = report.outcome(init.as_fd(), identity)?;
         if outcome != Outcome::Executed {
             // It ends next; who hears of the failure finds it stopped.
-            process::wait_exit(init.as_fd(), Instant::now().checked_add(DYING))?;
+            process::wait_exit(init.as_fd(), Some(after(DYING)))?;
         }
         match outcome {
             Outcome::Executed => Ok(()),
@@ -82,9 +84,40 @@ impl Container {
         }
     }
 
+    fn wait_until_taken(&self, report: &mut Report, init: BorrowedFd<'_>) -> Result<()> {
+        if report.taken(init, after(SOON))? {
+            return Ok(());
+        }
+        let frozen = self.is_frozen()?;
+        if (!frozen && report.taken(init, after(TAKEN))?) || !report.withdraw(init)? {
+            return Ok(());
+        }
+        Err(if frozen { refuse_paused() } else { no_answer() })
+    }
+
     /// Runs what follows the start of the program.
     pub(crate) fn started(&self) -> Result<()> {
         let identity = self.record.init.as_ref().ok_or_else(|| self.gone())?;
         poststart(&self.runtime, &self.record, identity)
     }
+}
+
+fn refuse(text: String) -> Error {
+    Error::new(ErrorKind::WrongState, text).in_phase(Phase::Gate).with_code("not-created")
+}
+
+fn refuse_paused() -> Error {
+    refuse("cannot start a paused container".to_owned())
+}
+
+fn no_answer() -> Error {
+    Error::new(ErrorKind::Timeout, "wait for the container's init: no answer in time")
+        .in_phase(Phase::Gate)
+        .with_code("init-no-answer")
+        .with_hint("a frozen control group above the container's has to be thawed first")
+}
+
+fn after(wait: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(wait).unwrap_or(now)
 }

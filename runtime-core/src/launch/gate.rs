@@ -14,11 +14,13 @@
 
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::launch::channel::{Channel, Event, send_on};
-use crate::process::Identity;
+use crate::process::{Identity, Line, own_directory};
 use coracle_init::wire::{Kind, Message};
 use rustix::fs::{AtFlags, Mode, fchmod, statat, unlinkat};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, socket_with};
+use rustix::net::{
+    AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, bind, connect, shutdown, socket_with,
+};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
@@ -45,6 +47,9 @@ pub(crate) enum Outcome {
 pub(crate) struct Report {
     channel: Channel,
     failed: Option<Message>,
+    /// The gate and our copy of what went through it, until it has arrived: whoever closes a socket while a descriptor is on its way makes
+    /// the kernel look for what nobody can receive any more.
+    sent: Option<(OwnedFd, OwnedFd)>,
 }
 
 impl Gate {
@@ -70,8 +75,8 @@ impl Gate {
         Ok(reach(dir)?.map(Self))
     }
 
-    /// Tells init to go on. The caller holds the container's lock. When [`Report::taken`] then ends at its deadline, the message
-    /// still lies in the gate of a process that sleeps (a frozen cgroup): init finds nobody at the report channel and waits on.
+    /// Tells init to go on. The caller holds the container's lock. When [`Report::withdraw`] follows, the message still lies in the gate
+    /// of a process that sleeps (a frozen cgroup): init finds nobody at the report channel and waits on.
     ///
     /// # Errors
     /// [`ErrorKind::WrongState`] when init waits no longer; [`ErrorKind::Io`] else.
@@ -83,7 +88,7 @@ impl Gate {
         };
         let (channel, theirs) = Channel::pair()?;
         match send_on(self.0.as_fd(), &Message::plain(Kind::Start), &[theirs.as_fd()]) {
-            Ok(()) => Ok(Report { channel, failed: None }),
+            Ok(()) => Ok(Report { channel, failed: None, sent: Some((self.0, theirs)) }),
             Err(Errno::CONNREFUSED | Errno::CONNRESET) => Err(closed()),
             Err(e) => Err(Error::os("send the start message to the gate", e).in_phase(Phase::Gate)),
         }
@@ -91,30 +96,21 @@ impl Gate {
 }
 
 impl Report {
-    /// Waits until init has taken the start, at most until `deadline`; then nothing leads to the gate in `dir` any more. `init` is its
-    /// pidfd.
+    /// Waits until init has taken the start, at most until `deadline`; says whether it has. `init` is its pidfd.
     ///
     /// # Errors
-    /// [`ErrorKind::Timeout`] at the deadline; [`ErrorKind::WrongState`] when init died or passed the start by.
-    pub(crate) fn taken(
-        &mut self,
-        dir: BorrowedFd<'_>,
-        init: BorrowedFd<'_>,
-        deadline: Instant,
-    ) -> Result<()> {
-        self.answered(init, deadline)?;
-        match unlinkat(dir, NAME, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(e) => Err(Error::os("remove the gate", e).in_phase(Phase::Gate)),
+    /// [`ErrorKind::WrongState`] when init died or passed the start by.
+    pub(crate) fn taken(&mut self, init: BorrowedFd<'_>, deadline: Instant) -> Result<bool> {
+        let answer = self.channel.recv(Some(deadline), Some(init));
+        // Before anything else is waited for: the end of file is the other side's alone now.
+        if !matches!(&answer, Err(e) if e.kind() == ErrorKind::Timeout) {
+            self.sent = None;
         }
-    }
-
-    fn answered(&mut self, init: BorrowedFd<'_>, deadline: Instant) -> Result<()> {
-        match self.channel.recv(Some(deadline), Some(init)) {
-            Ok(Event::Message { message, .. }) if message.kind == Kind::Taken => Ok(()),
+        match answer {
+            Ok(Event::Message { message, .. }) if message.kind == Kind::Taken => Ok(true),
             Ok(Event::Message { message, .. }) if message.kind == Kind::Failed => {
                 self.failed = Some(message);
-                Ok(())
+                Ok(true)
             }
             Ok(Event::Message { message, .. }) => Err(unexpected(&message)),
             Ok(Event::HangUp | Event::Exited) => Err(Error::new(
@@ -123,10 +119,33 @@ impl Report {
             )
             .with_code("init-died")
             .in_phase(Phase::Gate)),
-            Err(e) if e.kind() == ErrorKind::Timeout => {
-                Err(e.with_hint("a paused container has to be resumed first").in_phase(Phase::Gate))
-            }
+            Err(e) if e.kind() == ErrorKind::Timeout => Ok(false),
             Err(e) => Err(e.in_phase(Phase::Gate)),
+        }
+    }
+
+    /// Takes the start back: init cannot answer any more. `false` when it has taken it in the meantime.
+    ///
+    /// # Errors
+    /// As [`Report::taken`].
+    pub(crate) fn withdraw(&mut self, init: BorrowedFd<'_>) -> Result<bool> {
+        shutdown(&self.channel, Shutdown::Read)
+            .map_err(|e| Error::os("take the start back", e).in_phase(Phase::Gate))?;
+        // What came before is still there to read; else this is its end.
+        match self.taken(init, Instant::now()) {
+            Err(e) if e.code() == "init-died" => Ok(true),
+            taken => taken.map(|taken| !taken),
+        }
+    }
+
+    /// Leaves nothing that leads to the gate in `dir`, which init has left.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] when the file cannot be removed.
+    pub(crate) fn shut(dir: BorrowedFd<'_>) -> Result<()> {
+        match unlinkat(dir, NAME, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(e) => Err(Error::os("remove the gate", e).in_phase(Phase::Gate)),
         }
     }
 
@@ -139,12 +158,16 @@ impl Report {
         if let Some(failed) = self.failed {
             return Ok(Outcome::Failed(failed));
         }
+        // While it is on its way to its program.
+        let line = identity.line();
         match self.channel.recv(None, Some(init)).map_err(|e| e.in_phase(Phase::Gate))? {
             Event::Message { message, .. } if message.kind == Kind::Failed => Ok(Outcome::Failed(message)),
             Event::Message { message, .. } => Err(unexpected(&message)),
             // A program may end before we look: only one that never was executed died on the way. It has closed its files and is no zombie
             // yet, or it is one.
-            Event::HangUp | Event::Exited if identity.never_executed() => Ok(Outcome::Died),
+            Event::HangUp | Event::Exited if line.as_ref().is_some_and(Line::never_executed) => {
+                Ok(Outcome::Died)
+            }
             Event::HangUp | Event::Exited => Ok(Outcome::Executed),
         }
     }
@@ -166,9 +189,8 @@ fn datagram() -> Result<OwnedFd, Errno> {
     socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
 }
 
-/// `thread-self`, because a thread of the host may have a descriptor table of its own.
 fn address(dir: BorrowedFd<'_>) -> Result<SocketAddrUnix, Errno> {
-    SocketAddrUnix::new(format!("/proc/thread-self/fd/{}/{NAME}", dir.as_raw_fd()))
+    SocketAddrUnix::new(format!("{}/fd/{}/{NAME}", own_directory(), dir.as_raw_fd()))
 }
 
 /// A socket connected to the gate; `None` when nobody holds it.
@@ -295,7 +317,7 @@ mod tests {
         let (identity, pidfd) = (identity(&child), open_pidfd(child.id()));
         assert!(Gate::reach(dir.1.as_fd()).unwrap().is_some(), "only the child holds it");
         let mut report = Gate::reach(dir.1.as_fd()).unwrap().unwrap().start().unwrap();
-        report.taken(dir.1.as_fd(), pidfd.as_fd(), soon()).unwrap();
+        assert!(report.taken(pidfd.as_fd(), soon()).unwrap());
         assert_eq!(report.outcome(pidfd.as_fd(), &identity).unwrap(), Outcome::Executed);
         let name = fs::read_to_string(format!("/proc/{}/comm", child.id())).unwrap();
         assert_eq!(name.trim(), "sleep");
@@ -316,12 +338,9 @@ mod tests {
         let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
         rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), stopped).unwrap();
         let mut report = Gate::reach(dir.1.as_fd()).unwrap().unwrap().start().unwrap();
-        let error = report
-            .taken(dir.1.as_fd(), pidfd.as_fd(), Instant::now() + Duration::from_millis(50))
-            .unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Timeout);
+        assert!(!report.taken(pidfd.as_fd(), Instant::now() + Duration::from_millis(50)).unwrap());
         child.kill().unwrap();
-        let error = report.taken(dir.1.as_fd(), pidfd.as_fd(), soon()).unwrap_err();
+        let error = report.taken(pidfd.as_fd(), soon()).unwrap_err();
         assert_eq!(error.code(), "init-died");
         child.wait().unwrap();
         closes(&dir);
@@ -340,7 +359,7 @@ mod tests {
         let mut child = sleeper();
         let (identity, pidfd) = (identity(&child), open_pidfd(child.id()));
         let mut report = Gate::reach(dir.1.as_fd()).unwrap().unwrap().start().unwrap();
-        report.taken(dir.1.as_fd(), pidfd.as_fd(), soon()).unwrap();
+        assert!(report.taken(pidfd.as_fd(), soon()).unwrap());
         assert_eq!(report.outcome(pidfd.as_fd(), &identity).unwrap(), Outcome::Failed(failed));
         player.join().unwrap();
         child.kill().unwrap();
@@ -366,7 +385,7 @@ mod tests {
             assert!(crate::process::wait_exit(pidfd.as_fd(), Some(soon())).unwrap());
             let mut report = Gate::reach(dir.1.as_fd()).unwrap().unwrap().start().unwrap();
             let mut alive = sleeper();
-            report.taken(dir.1.as_fd(), open_pidfd(alive.id()).as_fd(), soon()).unwrap();
+            assert!(report.taken(open_pidfd(alive.id()).as_fd(), soon()).unwrap());
             alive.kill().unwrap();
             alive.wait().unwrap();
             let wanted = if executed { Outcome::Executed } else { Outcome::Died };

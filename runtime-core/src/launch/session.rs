@@ -19,7 +19,7 @@ use crate::cgroup::{Cgroup, CgroupRecord};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::observe::Watch;
 use crate::plan::script::{Answer, Planned, Script};
-use crate::process::{self, Identity};
+use crate::process::{self, Identity, Line};
 use crate::state::StepRecord;
 use crate::sys::clone::{clone_sharing_walker, clone_walker};
 use coracle_init::Memory;
@@ -67,6 +67,8 @@ pub(crate) struct Session {
     channel: Channel,
     pidfd: OwnedFd,
     identity: Identity,
+    /// Opened while the child is on its way to its program, and read when its channel is closed.
+    line: Option<Line>,
     console: Option<OwnedFd>,
     network: Option<Making>,
     moved: Option<Moved>,
@@ -169,6 +171,7 @@ impl Session {
             identity: Identity { pid, pidfs_ino: None, start_time: None },
             pidfd,
             console: None,
+            line: None,
             network: setting.network,
             moved: None,
             met: 0,
@@ -296,6 +299,7 @@ impl Session {
                 Kind::Stage => {
                     self.second(&message, fds)?;
                     settled(&self.identity)?;
+                    self.line = self.identity.line();
                     crate::exe::let_go();
                 }
                 Kind::RootReady => {
@@ -359,6 +363,7 @@ impl Session {
     /// # Errors
     /// As [`Session::release`].
     pub(crate) fn until_executed(&mut self) -> Result<()> {
+        self.line = self.identity.line();
         loop {
             let Event::Message { message, .. } = self.next(None)? else { return self.ended() };
             match message.kind {
@@ -441,7 +446,11 @@ impl Session {
     /// The report channel is closed: the program was executed, or the child died on the way.
     fn ended(&self) -> Result<()> {
         // A process that is killed closes its files before it is a zombie.
-        if self.identity.never_executed() {
+        let executed = match &self.line {
+            Some(line) => !line.never_executed(),
+            None => !self.identity.never_executed(),
+        };
+        if !executed {
             return Err(Error::new(
                 ErrorKind::Kernel,
                 "start the container: its init was killed before the program ran",

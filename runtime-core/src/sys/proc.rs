@@ -41,18 +41,29 @@ pub(crate) fn default_child_signal() {
 /// # Errors
 /// The kernel's: ENOTTY, EINVAL before 6.13; ESRCH when it was reaped before the first pidfd was opened.
 pub(crate) fn pidfd_exit_info(pidfd: BorrowedFd<'_>) -> Result<Option<i32>, Errno> {
-    let mut space = MaybeUninit::<libc::pidfd_info>::zeroed();
-    // SAFETY: the structure is integers alone, for which zero bytes are values; it is not read elsewhere.
-    let info = unsafe { space.assume_init_mut() };
-    info.mask = u64::from(libc::PIDFD_INFO_EXIT);
-    // SAFETY: the descriptor is open for the length of the call; the request encodes the structure's size, and the kernel writes
-    // no more than that.
-    let done = unsafe { libc::ioctl(pidfd.as_raw_fd(), libc::PIDFD_GET_INFO, std::ptr::from_mut(info)) };
-    if done != 0 {
-        return Err(last_errno());
-    }
+    let info = pidfd_info(pidfd, libc::PIDFD_INFO_EXIT)?;
     let answered = info.mask & u64::from(libc::PIDFD_INFO_EXIT) != 0;
     Ok(answered.then_some(info.exit_code))
+}
+
+fn pidfd_info(pidfd: BorrowedFd<'_>, wanted: libc::c_uint) -> Result<libc::pidfd_info, Errno> {
+    // SAFETY: the structure is integers alone, for which zero bytes are values.
+    let mut info: libc::pidfd_info = unsafe { MaybeUninit::zeroed().assume_init() };
+    info.mask = u64::from(wanted);
+    // SAFETY: the descriptor is open for the length of the call; the request encodes the structure's size, and the kernel writes
+    // no more than that.
+    let done = unsafe { libc::ioctl(pidfd.as_raw_fd(), libc::PIDFD_GET_INFO, &raw mut info) };
+    if done == 0 { Ok(info) } else { Err(last_errno()) }
+}
+
+/// `ioctl(PIDFD_GET_INFO)` (kernel 6.13): the number of a process that nobody has reaped, in this thread's pid namespace; 0 when it has none
+/// there.
+///
+/// # Errors
+/// The kernel's: ENOTTY, EINVAL before 6.13; ESRCH when it was reaped.
+pub(crate) fn pidfd_pid(pidfd: BorrowedFd<'_>) -> Result<i32, Errno> {
+    let info = pidfd_info(pidfd, libc::PIDFD_INFO_PID)?;
+    i32::try_from(info.pid).map_err(|_| Errno::RANGE)
 }
 
 /// `ioctl(PIDFD_GET_*_NAMESPACE)` (kernel 6.11): a namespace of a process, by the name of its file below `/proc/PID/ns`. Nothing is looked up
