@@ -7,11 +7,13 @@ use std::process::Command;
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=layout.ld");
+    println!("cargo::rerun-if-changed=order.ld");
     if !is("PROFILE", "release") || !is("CARGO_CFG_TARGET_ENV", "musl") {
         return;
     }
     // The release profile says panic = "abort".
     let here = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+    link(&format!("-T{here}/order.ld"));
     link(&format!("-T{here}/layout.ld"));
     link("--no-eh-frame-hdr");
     // Relative relocations in a packed table. The C library of older compilers, musl 1.2.3, does not know it when it relocates itself.

@@ -13,6 +13,7 @@
 )]
 
 pub mod measure;
+pub mod scratch;
 pub mod table;
 
 use coracle::spec::Spec;

@@ -58,6 +58,7 @@ const COMMANDS: &[Command] = &[
         scripts::vm_systemd,
     ),
     ("containerd", "", "containerd and ctr with this runtime", scripts::containerd),
+    ("order", "", "write the order of functions in the static program, by what short commands call", order),
     (
         "tables",
         "[DIR RELEASE]",
@@ -65,6 +66,18 @@ const COMMANDS: &[Command] = &[
         tables,
     ),
 ];
+
+fn order(_: &[String]) -> Outcome {
+    setup::target(&run::musl())?;
+    let target = run::target_dir().join("order");
+    let words = ["build", "--release", "--target", &run::musl(), "-p", "coracle-cli", "--target-dir"];
+    run::run(run::cargo(words).arg(&target).env("CARGO_PROFILE_RELEASE_STRIP", "none"))?;
+    let program = target.join(run::musl()).join("release/coracle");
+    let words = ["run", "--quiet", "-p", "coracle-benches", "--bin", "order"];
+    let text = run::output(run::cargo(words).arg(&program))?;
+    let to = run::root().join("runtime-cli/order.ld");
+    std::fs::write(&to, text).map_err(|e| format!("write {}: {e}", to.display()))
+}
 
 fn tables(args: &[String]) -> Outcome {
     if args.is_empty() {

@@ -15,60 +15,13 @@
     reason = "a program for the command line that prints a table"
 )]
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use coracle_benches::measure::{Runtime, peak_of, private_memory, reap};
+use coracle_benches::scratch::{Scratch, WAITING};
 use coracle_benches::table::Samples;
-use coracle_benches::{default_config, docker_config, with_program};
 use serde_json::{Value, json};
-
-/// Code of `exit(0)` and of an endless `pause()`, and the machine's number in an ELF header.
-const CODE: (u16, &[u8], &[u8]) = if cfg!(target_arch = "aarch64") {
-    (
-        183,
-        &[0x00, 0x00, 0x80, 0xd2, 0xc8, 0x0b, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4],
-        // ppoll(0, 0, 0, 0): there is no pause.
-        &[
-            0x00, 0x00, 0x80, 0xd2, 0x01, 0x00, 0x80, 0xd2, 0x02, 0x00, 0x80, 0xd2, 0x03, 0x00, 0x80, 0xd2,
-            0x28, 0x09, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4, 0xfa, 0xff, 0xff, 0x17,
-        ],
-    )
-} else {
-    (
-        62,
-        &[0x31, 0xff, 0xb8, 0xe7, 0x00, 0x00, 0x00, 0x0f, 0x05],
-        &[0xb8, 0x22, 0x00, 0x00, 0x00, 0x0f, 0x05, 0xeb, 0xf7],
-    )
-};
-
-/// The smallest static program: one segment, no library, nothing to page in.
-fn program(code: &[u8]) -> Vec<u8> {
-    const BASE: u64 = 0x40_0000;
-    const HEADERS: u64 = 64 + 56;
-    let len = HEADERS + code.len() as u64;
-    let mut out = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
-    for half in [2_u16, CODE.0] {
-        out.extend(half.to_le_bytes());
-    }
-    out.extend(1_u32.to_le_bytes());
-    for word in [BASE + HEADERS, 64, 0] {
-        out.extend(word.to_le_bytes());
-    }
-    out.extend(0_u32.to_le_bytes());
-    for half in [64_u16, 56, 1, 0, 0, 0] {
-        out.extend(half.to_le_bytes());
-    }
-    out.extend(1_u32.to_le_bytes());
-    out.extend(5_u32.to_le_bytes());
-    for word in [0, BASE, BASE, len, len, 0x1000] {
-        out.extend(word.to_le_bytes());
-    }
-    out.extend(code);
-    out
-}
 
 /// xorshift64*: an order for each round.
 struct Random(u64);
@@ -87,67 +40,6 @@ impl Random {
             out.swap(at, self.below(at + 1));
         }
         out
-    }
-}
-
-/// Bundles of containers that wait side by side: what they share is nobody's private memory.
-const WAITING: [&str; 4] = ["pause", "pause2", "pause3", "pause4"];
-
-/// Bundles in a temporary directory; removed when dropped.
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("rm").arg("-rf").arg(&self.0).status();
-        // Ours alone, and empty: a runtime that failed may have left its directory.
-        let top = PathBuf::from(format!("/sys/fs/cgroup{}", cgroup()));
-        for left in fs::read_dir(&top).into_iter().flatten().flatten() {
-            let _ = fs::remove_dir(left.path());
-        }
-        let _ = fs::remove_dir(top);
-    }
-}
-
-fn cgroup() -> String {
-    format!("/coracle-bench-{}", std::process::id())
-}
-
-impl Scratch {
-    fn new(payload: Option<&Path>) -> std::io::Result<Self> {
-        let scratch = Self(std::env::temp_dir().join(format!("coracle-bench-{}", std::process::id())));
-        let rootfs = scratch.0.join("rootfs");
-        for folder in ["bin", "dev", "proc", "sys", "etc", "tmp"] {
-            fs::create_dir_all(rootfs.join(folder))?;
-        }
-        for (name, code) in [("true", CODE.1), ("pause", CODE.2)] {
-            fs::write(rootfs.join("bin").join(name), program(code))?;
-            fs::set_permissions(rootfs.join("bin").join(name), fs::Permissions::from_mode(0o755))?;
-        }
-        if let Some(payload) = payload {
-            fs::copy(payload, rootfs.join("bin/payload"))?;
-        }
-        for (config, document) in [("spec", default_config()), ("docker", docker_config())] {
-            for name in ["true", "payload"].into_iter().chain(WAITING) {
-                let bundle = scratch.bundle(config, name);
-                fs::create_dir_all(&bundle)?;
-                let place = format!("{}/{config}-{name}", cgroup());
-                let mut document = with_program(
-                    document.clone(),
-                    &format!("/bin/{}", name.trim_end_matches(char::is_numeric)),
-                    &place,
-                );
-                document["root"]["path"] = json!(rootfs);
-                if name == "payload" {
-                    document["process"]["args"] = json!(["/bin/payload", "report"]);
-                }
-                fs::write(bundle.join("config.json"), document.to_string())?;
-            }
-        }
-        Ok(scratch)
-    }
-
-    fn bundle(&self, config: &str, name: &str) -> PathBuf {
-        self.0.join(format!("{config}-{name}"))
     }
 }
 
@@ -295,7 +187,7 @@ fn equal_work(runtimes: &[Runtime], scratch: &Scratch, config: &str) -> Result<(
 fn measure(options: &Options) -> Result<String, String> {
     let scratch = Scratch::new(options.payload.as_deref()).map_err(|e| e.to_string())?;
     let runtimes: Vec<Runtime> =
-        options.runtimes.iter().map(|text| Runtime::parse(text, &scratch.0)).collect::<Result<_, _>>()?;
+        options.runtimes.iter().map(|text| Runtime::parse(text, scratch.path())).collect::<Result<_, _>>()?;
     let mut samples = Samples::default();
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     for config in &options.configs {
@@ -329,7 +221,7 @@ fn measure(options: &Options) -> Result<String, String> {
         }
     }
     for rt in &runtimes {
-        let size = fs::metadata(&rt.path).map_err(|e| e.to_string())?.len();
+        let size = std::fs::metadata(&rt.path).map_err(|e| e.to_string())?.len();
         samples.add("program, KiB", &rt.name, size as f64 / 1024.0);
     }
     let names: Vec<String> = runtimes.iter().map(|rt| rt.name.clone()).collect();
