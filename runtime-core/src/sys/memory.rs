@@ -2,7 +2,8 @@
 //!
 //! A short command parses one file, plans, clones once and ends: giving memory back piece by piece costs more than it saves. This
 //! allocator only moves a mark, so starting is cheap (musl's own takes twice as long for the same parse), and it knows which pages hold
-//! what was parsed: the child that waits at the gate never gets these.
+//! what was parsed: the child that waits at the gate never gets these. Large blocks alone, such as what a list has outgrown, are used once
+//! more: each page that is not touched for the first time is a fault less.
 //!
 //! Must not: be used by a process that lives long or allocates in a loop. Tests: at the end of this file; the memory rows of the process
 //! bench.
@@ -20,8 +21,12 @@ const PAGE: usize = 4096;
 /// Pieces double in size, so these reach any address space.
 const PIECES: usize = 40;
 
-/// The allocator; for `#[global_allocator]` of a short-lived program. Memory is given back only when the last allocation is freed or
-/// shrunk, and when the process ends.
+/// A freed block from here on is used again.
+const LARGE: usize = 512;
+/// Kinds of large blocks: each holds those of up to twice the size of the one before, the last one all others.
+const KINDS: usize = 12;
+
+/// The allocator; for `#[global_allocator]` of a short-lived program. Memory is given back to the system only when the process ends.
 #[derive(Debug)]
 pub struct ShortLived(());
 
@@ -47,6 +52,8 @@ struct Pieces {
     next: usize,
     /// Start of the newest allocation.
     last: usize,
+    /// The large block of each kind that was freed last. It begins with the address of the one before and its own size.
+    free: [usize; KINDS],
 }
 
 struct Shared {
@@ -59,7 +66,13 @@ unsafe impl Sync for Shared {}
 
 static SHARED: Shared = Shared {
     busy: AtomicBool::new(false),
-    pieces: UnsafeCell::new(Pieces { pieces: [(0, 0); PIECES], count: 0, next: 0, last: 0 }),
+    pieces: UnsafeCell::new(Pieces {
+        pieces: [(0, 0); PIECES],
+        count: 0,
+        next: 0,
+        last: 0,
+        free: [0; KINDS],
+    }),
 };
 
 fn with<T>(run: impl FnOnce(&mut Pieces) -> T) -> T {
@@ -72,7 +85,46 @@ fn with<T>(run: impl FnOnce(&mut Pieces) -> T) -> T {
     result
 }
 
+/// The kind of a large block of this size.
+fn kind(size: usize) -> usize {
+    usize::try_from((size / LARGE).checked_ilog2().unwrap_or(0)).unwrap_or(0).min(KINDS - 1)
+}
+
 impl Pieces {
+    /// A large block that was freed and is large enough: of those that nearly are, and of those that must be, the first alone is looked at.
+    fn again(&mut self, size: usize, align: usize) -> Option<usize> {
+        if size < LARGE {
+            return None;
+        }
+        for head in self.free.iter_mut().skip(kind(size)).take(2) {
+            let block = *head;
+            if block == 0 || block % align != 0 {
+                continue;
+            }
+            // SAFETY: `give` has put them there, into a block that nobody else has since.
+            let [before, room] =
+                unsafe { std::ptr::with_exposed_provenance::<[usize; 2]>(block).read_unaligned() };
+            if room >= size {
+                *head = before;
+                return Some(block);
+            }
+        }
+        None
+    }
+
+    /// Keeps a block that nobody has any more.
+    fn give(&mut self, block: usize, size: usize) {
+        if self.last == block {
+            self.next = block;
+        } else if let Some(head) = self.free.get_mut(kind(size)).filter(|_| size >= LARGE) {
+            // SAFETY: the block is ours again and has room for two words.
+            unsafe {
+                std::ptr::with_exposed_provenance_mut::<[usize; 2]>(block).write_unaligned([*head, size])
+            };
+            *head = block;
+        }
+    }
+
     fn take(&mut self, size: usize, align: usize) -> Option<usize> {
         let place = |next: usize| next.checked_next_multiple_of(align);
         let end = self.count.checked_sub(1).and_then(|i| self.pieces.get(i)).map_or(0, |piece| piece.1);
@@ -113,20 +165,17 @@ impl Pieces {
 }
 
 // SAFETY: `alloc` gives ranges that do not overlap, aligned as asked, and that stay mapped; `dealloc` and `realloc` only touch the range that
-// they are given, and reuse it only when it is the newest one.
+// they are given, and what is given out again was freed.
 unsafe impl GlobalAlloc for ShortLived {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        with(|pieces| pieces.take(layout.size(), layout.align()))
+        let (size, align) = (layout.size(), layout.align());
+        with(|pieces| pieces.again(size, align).or_else(|| pieces.take(size, align)))
             .map_or(null_mut(), std::ptr::with_exposed_provenance_mut)
     }
 
-    unsafe fn dealloc(&self, block: *mut u8, _: Layout) {
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         let start = block.addr();
-        with(|pieces| {
-            if pieces.last == start {
-                pieces.next = start;
-            }
-        });
+        with(|pieces| pieces.give(start, layout.size()));
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
@@ -147,6 +196,7 @@ unsafe impl GlobalAlloc for ShortLived {
         if !new.is_null() {
             // SAFETY: both are valid for the old size, and the new range was not given out before.
             unsafe { std::ptr::copy_nonoverlapping(block, new, layout.size()) };
+            with(|pieces| pieces.give(start, layout.size()));
         }
         new
     }
@@ -169,6 +219,7 @@ pub(crate) fn withhold() -> Withheld {
         // What comes next must not share a page with what was there before.
         pieces.next = pieces.next.next_multiple_of(page());
         pieces.last = 0;
+        pieces.free = [0; KINDS];
         for (place, piece) in found.iter_mut().zip(pieces.pieces.iter().take(pieces.count)) {
             *place = *piece;
         }
@@ -262,9 +313,35 @@ impl Drop for Withheld {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Mutex;
+
+    /// There is one memory, and each test looks at what becomes of it.
+    static ALONE: Mutex<()> = Mutex::new(());
+
+    #[test]
+    fn large_blocks_are_used_again() {
+        let _alone = ALONE.lock();
+        let heap = ShortLived::new();
+        let layout = |size| Layout::from_size_align(size, 8).unwrap();
+        // SAFETY: the sizes are not zero.
+        let alloc = |size| unsafe { heap.alloc(layout(size)) };
+        // SAFETY: each block is freed once, with its layout.
+        let free = |block, size| unsafe { heap.dealloc(block, layout(size)) };
+        let first = alloc(2_500_001);
+        let _between = alloc(8);
+        free(first, 2_500_001);
+        assert_ne!(alloc(2_500_002), first, "too small");
+        assert_eq!(alloc(2_400_000), first);
+        assert_ne!(alloc(2_400_000), first, "it is somebody's again");
+        free(first, 2_400_000);
+        let withheld = withhold();
+        assert_ne!(alloc(2_400_000), first, "a child would not have it");
+        drop(withheld);
+    }
 
     #[test]
     fn blocks_are_aligned_apart_and_keep_their_content() {
+        let _alone = ALONE.lock();
         let heap = ShortLived::new();
         let mut blocks = Vec::new();
         for (size, align) in [(1, 1), (7, 8), (4096, 4096), (100, 64), (600_000, 16), (3, 2)] {
