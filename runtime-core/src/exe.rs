@@ -25,12 +25,14 @@ const ALL_SEALS: SealFlags =
     SealFlags::SEAL.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::WRITE);
 
 /// Makes sure that this program's file cannot be written through `/proc`: returns when that is so, and executes the same program with the
-/// same arguments and environment from a safe place when not. Call it first in `main`, before threads, open files and anything that
+/// same arguments and environment from a safe place when not. What is constant after relocation cannot be written any more, either, where
+/// the C library leaves that out (musl). Call it first in `main`, before threads, open files and anything that
 /// should not happen twice.
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] when no way works here; then no container should be started.
 pub fn reexec_sealed() -> Result<()> {
+    crate::sys::memory::seal_constants();
     // The entry point of the `coracle` program was here (`sys/early.rs`).
     if is_safe() {
         return Ok(());

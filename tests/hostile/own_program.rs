@@ -16,6 +16,7 @@ cases![
     executed_where_it_cannot_move,
     held_program,
     memory_of_run,
+    constants_of_run,
 ];
 
 // What the watcher traced may come to us as an orphan: all children are reaped here, so no other case may run.
@@ -91,6 +92,23 @@ fn memory_of_run(t: &T) {
     assert!(!shared(&|bundle| _ = bundle.set("/process/oomScoreAdj", json!(100))));
     let hook = json!({"createContainer": [{"path": "/bin/true"}]});
     assert!(!shared(&|bundle| _ = bundle.set("/hooks", hook.clone())));
+}
+
+/// Tables of functions are constants: nothing of the program can be written but its variables.
+fn constants_of_run(t: &T) {
+    t.differs("runc", "a loader's work");
+    t.differs("crun", "a loader's work");
+    let mut bundle = Bundle::new(t, &["ready"]);
+    let container = Container::new(t, &mut bundle);
+    let running = container.run_call().start();
+    running.until("ready");
+    let maps = fs::read_to_string(format!("/proc/{}/maps", running.child.id())).unwrap();
+    let own: Vec<&str> = maps.lines().filter(|line| line.ends_with("/coracle")).collect();
+    let may = |rights: &str| own.iter().filter(|line| line.contains(rights)).count();
+    assert_eq!((may(" rw"), may(" rwx"), may(" -wx")), (1, 0, 0), "{maps}");
+    assert!(may(" r-xp") > 0 && may(" r--p") > 1, "{maps}");
+    container.kill("KILL");
+    running.done();
 }
 
 /// Whoever has held on to the runtime's program cannot write it when that has ended.

@@ -2,6 +2,7 @@
 
 use crate::run::{self, Outcome, cargo, say};
 use crate::setup;
+use std::path::Path;
 
 /// Links the child half alone, with a panic handler that exists nowhere, in both profiles.
 ///
@@ -9,6 +10,7 @@ use crate::setup;
 /// A call can panic: the linker names the function that does.
 pub fn no_panic(_: &[String]) -> Outcome {
     let manifest = run::root().join("runtime-init/link/Cargo.toml");
+    same_profile(&manifest)?;
     let target = run::target_dir().join("no-panic");
     for profile in ["dev", "release"] {
         let words = ["build", "--quiet", "--locked", "--profile", profile, "--manifest-path"];
@@ -32,6 +34,21 @@ pub fn no_panic(_: &[String]) -> Outcome {
         say(&format!("no-panic: the child half has no variables and no relocated constants ({arch})"));
     }
     Ok(())
+}
+
+/// What is proved of one release profile says nothing of another.
+fn same_profile(manifest: &Path) -> Outcome {
+    let read =
+        |path: &Path| std::fs::read_to_string(path).map_err(|e| format!("read {}: {e}", path.display()));
+    let (link, shipped) = (read(manifest)?, read(&run::root().join("Cargo.toml"))?);
+    let differs = release(&link).into_iter().find(|line| !release(&shipped).contains(line));
+    differs.map_or(Ok(()), |line| Err(format!("{}: not the workspace's profile: {line}", manifest.display())))
+}
+
+fn release(manifest: &str) -> Vec<&str> {
+    let lines = manifest.lines().skip_while(|line| *line != "[profile.release]").skip(1);
+    let lines = lines.take_while(|line| !line.starts_with('['));
+    lines.filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
 }
 
 /// Compiles and links the shipped program, the payload and all tests of the crates for the other architecture.

@@ -256,6 +256,34 @@ fn value(kind: libc::c_ulong) -> usize {
     usize::try_from(unsafe { libc::getauxval(kind) }).unwrap_or(0)
 }
 
+/// Makes what is read-only after relocation read-only (PT_GNU_RELRO), which a loader does, and the C library musl in a program without one
+/// does not. Best effort: nothing depends on it.
+pub(crate) fn seal_constants() {
+    let known = value(libc::AT_PHENT) == size_of::<libc::Elf64_Phdr>();
+    let (at, count) = (value(libc::AT_PHDR), value(libc::AT_PHNUM));
+    if !cfg!(target_env = "musl") || at == 0 || !known {
+        return;
+    }
+    let headers = std::ptr::with_exposed_provenance::<libc::Elf64_Phdr>(at);
+    // SAFETY: the kernel gives their address, number and size; they are part of the program, which stays.
+    let headers = unsafe { std::slice::from_raw_parts(headers, count) };
+    let is = |kind: u32| headers.iter().find(move |header| header.p_type == kind);
+    let (Some(own), Some(constants), None) = (is(libc::PT_PHDR), is(libc::PT_GNU_RELRO), is(libc::PT_INTERP))
+    else {
+        return;
+    };
+    let place = |address: u64| {
+        usize::try_from(address.wrapping_sub(own.p_vaddr)).map_or(0, |far| at.wrapping_add(far))
+    };
+    // The linker fills the last page, so that nothing else is in it; what is before the first whole page is code or constants.
+    let (start, end) = (place(constants.p_vaddr), place(constants.p_vaddr.wrapping_add(constants.p_memsz)));
+    let (start, end) = (start & !(page() - 1), end & !(page() - 1));
+    if end > start {
+        // SAFETY: whole pages of the program's own, which nobody writes any more: every relocation is done before `main`.
+        unsafe { libc::mprotect(std::ptr::with_exposed_provenance_mut(start), end - start, libc::PROT_READ) };
+    }
+}
+
 /// Most linkers make two writable segments: what is read-only after relocation, and variables. A third would be left to the child.
 const IMAGE: usize = 2;
 
