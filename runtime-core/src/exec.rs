@@ -12,7 +12,7 @@ use crate::launch::listener::Receiver;
 use crate::launch::session::{Session, Setting};
 use crate::plan::exec::{self, Choices, Entry};
 use crate::plan::lsm;
-use crate::process::{self, ExitStatus, own_directory};
+use crate::process::{self, ExitStatus, own_proc};
 use crate::rdt::RdtRecord;
 use crate::runtime::ContainerRecord;
 use crate::spec;
@@ -258,20 +258,19 @@ pub(crate) fn user_namespace(pid: i32) -> Result<(bool, bool)> {
 pub(crate) fn same_user_namespace(record: &ContainerRecord, pidfd: BorrowedFd<'_>) -> Result<()> {
     let Some(init) = &record.init else { return Ok(()) };
     let own = record.namespaces.iter().find(|n| n.kind == "user").map(|n| n.ino);
-    let fail = |path: &str, e: Errno| {
-        Error::os("look at the container's user namespace", e).with_path(path).in_phase(Phase::Namespaces)
-    };
-    let look = |path: &str| rustix::fs::stat(path).map(|stat| stat.st_ino).map_err(|e| fail(path, e));
+    let fail = |e: Errno| Error::os("look at the container's user namespace", e).in_phase(Phase::Namespaces);
+    let look =
+        |path: String| rustix::fs::stat(&path).map(|stat| stat.st_ino).map_err(|e| fail(e).with_path(path));
     let expected = match own {
         // An unprivileged creator could not look.
         Some(0) => return Ok(()),
         Some(recorded) => recorded,
-        None => look(&format!("{}/ns/user", own_directory()))?,
+        None => look(format!("{}/ns/user", own_proc()))?,
     };
     let found = match namespace_of(pidfd, "user") {
-        Ok(file) => rustix::fs::fstat(file).map_err(|e| fail("/proc", e))?.st_ino,
-        // Before Linux 6.11.
-        Err(_) => look(&format!("/proc/{}/ns/user", init.pid))?,
+        Ok(file) => rustix::fs::fstat(file).map_err(fail)?.st_ino,
+        // Before Linux 6.11; what else keeps it from us keeps us from this.
+        Err(_) => look(format!("/proc/{}/ns/user", init.pid))?,
     };
     if found == expected {
         return Ok(());

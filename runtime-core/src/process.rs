@@ -10,7 +10,7 @@ use crate::launch::channel::timespec;
 use crate::sys::proc::{pidfd_exit_info, pidfd_pid, pidfd_send_signal};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, fstat, fstatfs, open};
-use rustix::io::{Errno, read};
+use rustix::io::{Errno, pread};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, getpid, pidfd_open, waitid};
 use rustix::thread::gettid;
 use serde::{Deserialize, Serialize};
@@ -174,7 +174,7 @@ fn stat_file(pid: i32) -> Result<Option<OwnedFd>> {
 
 fn field_of(stat: BorrowedFd<'_>, field: usize) -> Result<Option<u64>> {
     let mut text = [0_u8; 1024];
-    match read(stat, &mut text) {
+    match pread(stat, &mut text, 0) {
         Ok(n) => Ok(text.get(..n).and_then(|stat| nth_field(stat, field))),
         Err(Errno::SRCH) => Ok(None),
         Err(e) => Err(gone(e)),
@@ -190,24 +190,24 @@ fn nth_field(stat: &[u8], field: usize) -> Option<u64> {
 
 /// This thread's directory in `/proc`. A thread of a host may have descriptors and namespaces of its own; the first one's are the
 /// process's, and the way to them is shorter.
-pub(crate) fn own_directory() -> &'static str {
+pub(crate) fn own_proc() -> &'static str {
     if gettid() == getpid() { "/proc/self" } else { "/proc/thread-self" }
 }
 
 /// The number of the process behind `pidfd` in our pid namespace; `None` when it was reaped.
 ///
 /// # Errors
-/// [`ErrorKind::Io`] when `/proc` cannot be read (kernels before 6.13).
+/// [`ErrorKind::Io`] when `/proc` cannot be read, on kernels before 6.13 and of one that was reaped.
 pub(crate) fn pid_of(pidfd: BorrowedFd<'_>) -> Result<Option<i32>> {
     match pidfd_pid(pidfd) {
-        Ok(pid) => Ok(Some(pid).filter(|n| *n > 0)),
-        // Reaped, or an older kernel: the descriptor's own file says which.
+        Ok(pid) => Ok(Some(pid)),
+        // Reaped, of another pid namespace, or an older kernel: the descriptor's own file says which.
         Err(_) => pid_in_fdinfo(pidfd),
     }
 }
 
 fn pid_in_fdinfo(pidfd: BorrowedFd<'_>) -> Result<Option<i32>> {
-    let path = format!("{}/fdinfo/{}", own_directory(), pidfd.as_raw_fd());
+    let path = format!("{}/fdinfo/{}", own_proc(), pidfd.as_raw_fd());
     let text =
         std::fs::read_to_string(&path).map_err(|e| Error::os("read a pidfd's number", e).with_path(&path))?;
     let number = text.lines().find_map(|line| line.strip_prefix("Pid:")).and_then(|n| n.trim().parse().ok());

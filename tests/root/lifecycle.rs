@@ -574,16 +574,16 @@ fn pause_wrong_states(t: &T) {
 
 /// Nobody answers behind a frozen gate. What was asked of it meanwhile is asked of nobody when it thaws.
 fn paused_before_its_start(t: &T) {
+    t.differs("crun", "says that it started one that is paused");
     t.needs(&[Need::Controller("freezer")]);
-    t.differs("runc", "it is started as soon as it thaws");
-    t.differs("crun", "start waits for it");
     let mut bundle = Bundle::new(t, &["ready"]);
     let container = Container::new(t, &mut bundle);
     container.create();
     container.call("pause").ok();
-    for _ in 0..2 {
+    // More often than the gate has room for what nobody takes.
+    for _ in 0..13 {
         let message = container.call("start").done().expect(1).message();
-        assert!(message.contains("cannot start a paused container"), "{message}");
+        assert!(message.contains("paused"), "{message}");
     }
     assert_eq!(container.status(), "paused");
     container.call("resume").ok();

@@ -180,7 +180,15 @@ fn below_a_frozen_one(t: &T) {
     assert!(error["msg"].as_str().unwrap().contains("frozen"), "{error}");
     container.gone();
     fs::write(&file, thaw).unwrap();
-    container.ready();
+    container.create();
+    fs::write(&file, freeze).unwrap();
+    let begun = Instant::now();
+    let message = container.call("start").done().expect(1).message();
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(message.contains("frozen") || message.contains("paused"), "{message}");
+    fs::write(&file, thaw).unwrap();
+    container.start();
+    container.until("ready");
     container.end();
     cgroup::remove(&parent);
 }

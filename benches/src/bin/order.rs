@@ -365,7 +365,7 @@ const HEAD: &str = "\
 SECTIONS
 {
 \t.text.usual : {
-\t\t*libc*:*(.text)
+\t\t*liblibc-*:*(.text) *libc.a:*(.text)
 ";
 const TAIL: &str = "\t}
 }

@@ -6,6 +6,7 @@ use super::{Container, DYING};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::launch::create::poststart;
 use crate::launch::gate::{Outcome, Report};
+use crate::launch::session::frozen;
 use crate::launch::{diagnose, explain};
 use crate::process;
 use crate::state::{Status, observe};
@@ -53,11 +54,11 @@ impl Container {
             (Status::Stopped, ..) => {
                 return Err(refuse("cannot start a container that has stopped".to_owned()));
             }
-            (Status::Running, ..) if self.is_frozen()? => return Err(refuse_paused()),
+            (Status::Running, ..) if self.status()? == Status::Paused => return Err(refuse_paused()),
             (status, ..) => return Err(refuse(format!("cannot start an already {status} container"))),
         };
         let identity = self.record.init.as_ref().ok_or_else(|| self.gone())?;
-        let mut report = gate.start()?;
+        let Some(mut report) = gate.start()? else { return Err(self.unanswered(init.as_fd())) };
         self.wait_until_taken(&mut report, init.as_fd())?;
         Report::shut(self.dir.as_fd())?;
         let outcome = report.outcome(init.as_fd(), identity)?;
@@ -88,11 +89,30 @@ impl Container {
         if report.taken(init, after(SOON))? {
             return Ok(());
         }
-        let frozen = self.is_frozen()?;
-        if (!frozen && report.taken(init, after(TAKEN))?) || !report.withdraw(init)? {
+        if !self.stands_still() && report.taken(init, after(TAKEN))? {
             return Ok(());
         }
-        Err(if frozen { refuse_paused() } else { no_answer() })
+        if report.withdraw(init)? { Err(self.unanswered(init)) } else { Ok(()) }
+    }
+
+    /// Whether its cgroup, or one above, is frozen. One that cannot be asked is waited for.
+    fn stands_still(&self) -> bool {
+        matches!(self.cgroup(), Ok(Some(cgroup)) if cgroup.stands_still().unwrap_or(false))
+    }
+
+    /// Why init has not taken a start.
+    fn unanswered(&self, init: BorrowedFd<'_>) -> Error {
+        if process::has_exited(init).unwrap_or(false) {
+            refuse_stopped()
+        } else if self.is_frozen().unwrap_or(false) {
+            refuse_paused()
+        } else if self.stands_still() {
+            frozen()
+        } else {
+            Error::new(ErrorKind::Timeout, "wait for the container's init: no answer in time")
+                .in_phase(Phase::Gate)
+                .with_code("init-no-answer")
+        }
     }
 
     /// Runs what follows the start of the program.
@@ -110,11 +130,8 @@ fn refuse_paused() -> Error {
     refuse("cannot start a paused container".to_owned())
 }
 
-fn no_answer() -> Error {
-    Error::new(ErrorKind::Timeout, "wait for the container's init: no answer in time")
-        .in_phase(Phase::Gate)
-        .with_code("init-no-answer")
-        .with_hint("a frozen control group above the container's has to be thawed first")
+fn refuse_stopped() -> Error {
+    refuse("cannot start a container that has stopped".to_owned())
 }
 
 fn after(wait: Duration) -> Instant {

@@ -77,7 +77,7 @@ impl Channel {
             };
         }
         loop {
-            let exited = self.wait(deadline, also)?;
+            let exited = self.wait(PollFlags::IN, deadline, also)?;
             match self.receive(RecvFlags::DONTWAIT)? {
                 Some(event) => return Ok(event),
                 None if exited => return Ok(Event::Exited),
@@ -86,14 +86,21 @@ impl Channel {
         }
     }
 
+    /// Sleeps until every copy of the other end is closed, whatever there is to read, or the process of `also` ended.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] when polling fails.
+    pub(crate) fn wait_hang_up(&self, also: BorrowedFd<'_>) -> Result<()> {
+        self.wait(PollFlags::empty(), None, Some(also)).map(drop)
+    }
+
     /// Sleeps until the socket has something or the process of `also` ended; says whether it did.
-    fn wait(&self, deadline: Option<Instant>, also: Option<BorrowedFd<'_>>) -> Result<bool> {
+    fn wait(&self, what: PollFlags, deadline: Option<Instant>, also: Option<BorrowedFd<'_>>) -> Result<bool> {
         loop {
             let left = deadline.map(|end| timespec(end.saturating_duration_since(Instant::now())));
             // With no second descriptor the socket is simply watched twice: one shape of array for both cases.
             let second = also.unwrap_or(self.0.as_fd());
-            let mut fds =
-                [PollFd::new(&self.0, PollFlags::IN), PollFd::from_borrowed_fd(second, PollFlags::IN)];
+            let mut fds = [PollFd::new(&self.0, what), PollFd::from_borrowed_fd(second, PollFlags::IN)];
             match poll(&mut fds, left.as_ref()) {
                 Ok(0) => {
                     return Err(Error::new(

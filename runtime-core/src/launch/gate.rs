@@ -14,7 +14,7 @@
 
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::launch::channel::{Channel, Event, send_on};
-use crate::process::{Identity, Line, own_directory};
+use crate::process::{Identity, Line, own_proc};
 use coracle_init::wire::{Kind, Message};
 use rustix::fs::{AtFlags, Mode, fchmod, statat, unlinkat};
 use rustix::io::Errno;
@@ -47,9 +47,11 @@ pub(crate) enum Outcome {
 pub(crate) struct Report {
     channel: Channel,
     failed: Option<Message>,
-    /// The gate and our copy of what went through it, until it has arrived: whoever closes a socket while a descriptor is on its way makes
-    /// the kernel look for what nobody can receive any more.
+    /// The gate and our copy of what went through it, for a moment: whoever closes a socket while a descriptor is on its way makes the kernel
+    /// look for what nobody can receive any more.
     sent: Option<(OwnedFd, OwnedFd)>,
+    /// Nothing can be read any more: init had taken the start when it was withdrawn.
+    deaf: bool,
 }
 
 impl Gate {
@@ -76,11 +78,12 @@ impl Gate {
     }
 
     /// Tells init to go on. The caller holds the container's lock. When [`Report::withdraw`] follows, the message still lies in the gate
-    /// of a process that sleeps (a frozen cgroup): init finds nobody at the report channel and waits on.
+    /// of a process that sleeps (a frozen cgroup): init finds nobody at the report channel and waits on. `None` when there is no room for
+    /// one more.
     ///
     /// # Errors
     /// [`ErrorKind::WrongState`] when init waits no longer; [`ErrorKind::Io`] else.
-    pub(crate) fn start(self) -> Result<Report> {
+    pub(crate) fn start(self) -> Result<Option<Report>> {
         let closed = || {
             Error::new(ErrorKind::WrongState, "start the container: it does not wait to be started")
                 .with_code("gate-closed")
@@ -88,7 +91,9 @@ impl Gate {
         };
         let (channel, theirs) = Channel::pair()?;
         match send_on(self.0.as_fd(), &Message::plain(Kind::Start), &[theirs.as_fd()]) {
-            Ok(()) => Ok(Report { channel, failed: None, sent: Some((self.0, theirs)) }),
+            Ok(()) => Ok(Some(Report { channel, failed: None, sent: Some((self.0, theirs)), deaf: false })),
+            // Starts that were withdrawn, before init that sleeps.
+            Err(Errno::AGAIN) => Ok(None),
             Err(Errno::CONNREFUSED | Errno::CONNRESET) => Err(closed()),
             Err(e) => Err(Error::os("send the start message to the gate", e).in_phase(Phase::Gate)),
         }
@@ -102,10 +107,8 @@ impl Report {
     /// [`ErrorKind::WrongState`] when init died or passed the start by.
     pub(crate) fn taken(&mut self, init: BorrowedFd<'_>, deadline: Instant) -> Result<bool> {
         let answer = self.channel.recv(Some(deadline), Some(init));
-        // Before anything else is waited for: the end of file is the other side's alone now.
-        if !matches!(&answer, Err(e) if e.kind() == ErrorKind::Timeout) {
-            self.sent = None;
-        }
+        // Before anything else is waited for: from here on the end of file is the other side's alone.
+        self.sent = None;
         match answer {
             Ok(Event::Message { message, .. }) if message.kind == Kind::Taken => Ok(true),
             Ok(Event::Message { message, .. }) if message.kind == Kind::Failed => {
@@ -124,7 +127,7 @@ impl Report {
         }
     }
 
-    /// Takes the start back: init cannot answer any more. `false` when it has taken it in the meantime.
+    /// Takes the start back: init cannot answer any more. `false` when it has taken it in the meantime; what it says then, nobody hears.
     ///
     /// # Errors
     /// As [`Report::taken`].
@@ -134,7 +137,10 @@ impl Report {
         // What came before is still there to read; else this is its end.
         match self.taken(init, Instant::now()) {
             Err(e) if e.code() == "init-died" => Ok(true),
-            taken => taken.map(|taken| !taken),
+            taken => {
+                self.deaf = taken?;
+                Ok(!self.deaf)
+            }
         }
     }
 
@@ -160,22 +166,19 @@ impl Report {
         }
         // While it is on its way to its program.
         let line = identity.line();
+        let died = || line.as_ref().map_or_else(|| identity.never_executed(), Line::never_executed);
+        if self.deaf {
+            self.channel.wait_hang_up(init).map_err(|e| e.in_phase(Phase::Gate))?;
+            return Ok(if died() { Outcome::Died } else { Outcome::Executed });
+        }
         match self.channel.recv(None, Some(init)).map_err(|e| e.in_phase(Phase::Gate))? {
             Event::Message { message, .. } if message.kind == Kind::Failed => Ok(Outcome::Failed(message)),
             Event::Message { message, .. } => Err(unexpected(&message)),
             // A program may end before we look: only one that never was executed died on the way. It has closed its files and is no zombie
             // yet, or it is one.
-            Event::HangUp | Event::Exited if line.as_ref().is_some_and(Line::never_executed) => {
-                Ok(Outcome::Died)
-            }
+            Event::HangUp | Event::Exited if died() => Ok(Outcome::Died),
             Event::HangUp | Event::Exited => Ok(Outcome::Executed),
         }
-    }
-}
-
-impl AsFd for Report {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.channel.as_fd()
     }
 }
 
@@ -190,7 +193,7 @@ fn datagram() -> Result<OwnedFd, Errno> {
 }
 
 fn address(dir: BorrowedFd<'_>) -> Result<SocketAddrUnix, Errno> {
-    SocketAddrUnix::new(format!("{}/fd/{}/{NAME}", own_directory(), dir.as_raw_fd()))
+    SocketAddrUnix::new(format!("{}/fd/{}/{NAME}", own_proc(), dir.as_raw_fd()))
 }
 
 /// A socket connected to the gate; `None` when nobody holds it.
@@ -306,7 +309,7 @@ mod tests {
         let reached = Gate::reach(dir.1.as_fd()).unwrap().unwrap();
         drop(gate);
         closes(&dir);
-        let error = reached.start().unwrap_err();
+        let error = reached.start().map(|_| ()).unwrap_err();
         assert_eq!((error.kind(), error.code()), (ErrorKind::WrongState, "gate-closed"));
     }
 
@@ -316,7 +319,7 @@ mod tests {
         let mut child = init(Gate::bind(dir.1.as_fd()).unwrap(), "exec");
         let (identity, pidfd) = (identity(&child), open_pidfd(child.id()));
         assert!(Gate::reach(dir.1.as_fd()).unwrap().is_some(), "only the child holds it");
-        let mut report = Gate::reach(dir.1.as_fd()).unwrap().unwrap().start().unwrap();
+        let mut report = Gate::reach(dir.1.as_fd()).unwrap().unwrap().start().unwrap().unwrap();
         assert!(report.taken(pidfd.as_fd(), soon()).unwrap());
         assert_eq!(report.outcome(pidfd.as_fd(), &identity).unwrap(), Outcome::Executed);
         let name = fs::read_to_string(format!("/proc/{}/comm", child.id())).unwrap();
@@ -337,13 +340,59 @@ mod tests {
         // All of its threads, before it can hear anything.
         let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
         rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), stopped).unwrap();
-        let mut report = Gate::reach(dir.1.as_fd()).unwrap().unwrap().start().unwrap();
+        let mut report = Gate::reach(dir.1.as_fd()).unwrap().unwrap().start().unwrap().unwrap();
         assert!(!report.taken(pidfd.as_fd(), Instant::now() + Duration::from_millis(50)).unwrap());
         child.kill().unwrap();
         let error = report.taken(pidfd.as_fd(), soon()).unwrap_err();
         assert_eq!(error.code(), "init-died");
         child.wait().unwrap();
         closes(&dir);
+    }
+
+    #[test]
+    fn what_was_withdrawn_nobody_takes() {
+        let dir = Dir::new("gate-withdrawn");
+        let gate = Gate::bind(dir.1.as_fd()).unwrap();
+        let mut alive = sleeper();
+        let pidfd = open_pidfd(alive.id());
+        let mut report = Gate::reach(dir.1.as_fd()).unwrap().unwrap().start().unwrap().unwrap();
+        assert!(report.withdraw(pidfd.as_fd()).unwrap());
+        let error = take(gate).send(&Message::plain(Kind::Taken), &[]).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::EPIPE), "init goes on waiting");
+        alive.kill().unwrap();
+        alive.wait().unwrap();
+    }
+
+    #[test]
+    fn what_was_taken_before_it_was_withdrawn_is_waited_for() {
+        let dir = Dir::new("gate-late");
+        let gate = Gate::bind(dir.1.as_fd()).unwrap();
+        let mut child = sleeper();
+        let (identity, pidfd) = (identity(&child), open_pidfd(child.id()));
+        let mut report = Gate::reach(dir.1.as_fd()).unwrap().unwrap().start().unwrap().unwrap();
+        let init = take(gate);
+        init.send(&Message::plain(Kind::Taken), &[]).unwrap();
+        assert!(!report.withdraw(pidfd.as_fd()).unwrap());
+        let ends = Instant::now() + Duration::from_millis(100);
+        let closer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            drop(init);
+        });
+        assert_eq!(report.outcome(pidfd.as_fd(), &identity).unwrap(), Outcome::Executed);
+        assert!(Instant::now() >= ends, "not before the other end is closed");
+        closer.join().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_full_gate_is_no_failure() {
+        let dir = Dir::new("gate-full");
+        let _gate = Gate::bind(dir.1.as_fd()).unwrap();
+        // net.unix.max_dgram_qlen is 10, or what somebody made of it.
+        let full =
+            (0..100_000).any(|_| Gate::reach(dir.1.as_fd()).unwrap().unwrap().start().unwrap().is_none());
+        assert!(full);
     }
 
     #[test]
@@ -358,7 +407,7 @@ mod tests {
         });
         let mut child = sleeper();
         let (identity, pidfd) = (identity(&child), open_pidfd(child.id()));
-        let mut report = Gate::reach(dir.1.as_fd()).unwrap().unwrap().start().unwrap();
+        let mut report = Gate::reach(dir.1.as_fd()).unwrap().unwrap().start().unwrap().unwrap();
         assert!(report.taken(pidfd.as_fd(), soon()).unwrap());
         assert_eq!(report.outcome(pidfd.as_fd(), &identity).unwrap(), Outcome::Failed(failed));
         player.join().unwrap();
@@ -383,7 +432,7 @@ mod tests {
             let pidfd = open_pidfd(u32::try_from(pid).unwrap());
             let identity = Identity::of(pid, pidfd.as_fd()).unwrap();
             assert!(crate::process::wait_exit(pidfd.as_fd(), Some(soon())).unwrap());
-            let mut report = Gate::reach(dir.1.as_fd()).unwrap().unwrap().start().unwrap();
+            let mut report = Gate::reach(dir.1.as_fd()).unwrap().unwrap().start().unwrap().unwrap();
             let mut alive = sleeper();
             assert!(report.taken(open_pidfd(alive.id()).as_fd(), soon()).unwrap());
             alive.kill().unwrap();

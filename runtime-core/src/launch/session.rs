@@ -363,7 +363,7 @@ impl Session {
     /// # Errors
     /// As [`Session::release`].
     pub(crate) fn until_executed(&mut self) -> Result<()> {
-        self.line = self.identity.line();
+        self.line = self.line.take().or_else(|| self.identity.line());
         loop {
             let Event::Message { message, .. } = self.next(None)? else { return self.ended() };
             match message.kind {

@@ -2,8 +2,8 @@
 //!
 //! A short command parses one file, plans, clones once and ends: giving memory back piece by piece costs more than it saves. This
 //! allocator only moves a mark, so starting is cheap (musl's own takes twice as long for the same parse), and it knows which pages hold
-//! what was parsed: the child that waits at the gate never gets these. Large blocks alone, such as what a list has outgrown, are used once
-//! more: each page that is not touched for the first time is a fault less.
+//! what was parsed: the child that waits at the gate never gets these. Large blocks alone, such as what a list has outgrown, are used
+//! again: each page that is not touched for the first time is a fault less.
 //!
 //! Must not: be used by a process that lives long or allocates in a loop. Tests: at the end of this file; the memory rows of the process
 //! bench.
@@ -54,6 +54,8 @@ struct Pieces {
     last: usize,
     /// The large block of each kind that was freed last. It begins with the address of the one before and its own size.
     free: [usize; KINDS],
+    /// How many [`Withheld`] there are: what is freed meanwhile may be something that a child does not get.
+    withheld: usize,
 }
 
 struct Shared {
@@ -72,6 +74,7 @@ static SHARED: Shared = Shared {
         next: 0,
         last: 0,
         free: [0; KINDS],
+        withheld: 0,
     }),
 };
 
@@ -116,7 +119,9 @@ impl Pieces {
     fn give(&mut self, block: usize, size: usize) {
         if self.last == block {
             self.next = block;
-        } else if let Some(head) = self.free.get_mut(kind(size)).filter(|_| size >= LARGE) {
+        } else if let Some(head) =
+            self.free.get_mut(kind(size)).filter(|_| size >= LARGE && self.withheld == 0)
+        {
             // SAFETY: the block is ours again and has room for two words.
             unsafe {
                 std::ptr::with_exposed_provenance_mut::<[usize; 2]>(block).write_unaligned([*head, size])
@@ -194,7 +199,7 @@ unsafe impl GlobalAlloc for ShortLived {
         // SAFETY: `size` is not zero, as the caller guarantees.
         let new = unsafe { self.alloc(layout_new) };
         if !new.is_null() {
-            // SAFETY: both are valid for the old size, and the new range was not given out before.
+            // SAFETY: both are valid for the old size, and the new range is nobody else's.
             unsafe { std::ptr::copy_nonoverlapping(block, new, layout.size()) };
             with(|pieces| pieces.give(start, layout.size()));
         }
@@ -220,6 +225,7 @@ pub(crate) fn withhold() -> Withheld {
         pieces.next = pieces.next.next_multiple_of(page());
         pieces.last = 0;
         pieces.free = [0; KINDS];
+        pieces.withheld = pieces.withheld.saturating_add(1);
         for (place, piece) in found.iter_mut().zip(pieces.pieces.iter().take(pieces.count)) {
             *place = *piece;
         }
@@ -335,6 +341,7 @@ impl Withheld {
 impl Drop for Withheld {
     fn drop(&mut self) {
         self.advise(libc::MADV_DOFORK);
+        with(|pieces| pieces.withheld = pieces.withheld.saturating_sub(1));
     }
 }
 
@@ -361,9 +368,12 @@ mod tests {
         assert_ne!(alloc(2_500_002), first, "too small");
         assert_eq!(alloc(2_400_000), first);
         assert_ne!(alloc(2_400_000), first, "it is somebody's again");
+        let other = alloc(2_600_000);
         free(first, 2_400_000);
         let withheld = withhold();
         assert_ne!(alloc(2_400_000), first, "a child would not have it");
+        free(other, 2_600_000);
+        assert_ne!(alloc(2_600_000), other, "nor this");
         drop(withheld);
     }
 

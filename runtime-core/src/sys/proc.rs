@@ -56,11 +56,10 @@ fn pidfd_info(pidfd: BorrowedFd<'_>, wanted: libc::c_uint) -> Result<libc::pidfd
     if done == 0 { Ok(info) } else { Err(last_errno()) }
 }
 
-/// `ioctl(PIDFD_GET_INFO)` (kernel 6.13): the number of a process that nobody has reaped, in this thread's pid namespace; 0 when it has none
-/// there.
+/// `ioctl(PIDFD_GET_INFO)` (kernel 6.13): the number of a process that nobody has reaped, in this thread's pid namespace.
 ///
 /// # Errors
-/// The kernel's: ENOTTY, EINVAL before 6.13; ESRCH when it was reaped.
+/// The kernel's: ENOTTY, EINVAL before 6.13; ESRCH when it was reaped, or has no number here.
 pub(crate) fn pidfd_pid(pidfd: BorrowedFd<'_>) -> Result<i32, Errno> {
     let info = pidfd_info(pidfd, libc::PIDFD_INFO_PID)?;
     i32::try_from(info.pid).map_err(|_| Errno::RANGE)
