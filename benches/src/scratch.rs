@@ -62,7 +62,7 @@ pub struct Scratch(PathBuf);
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = std::process::Command::new("rm").arg("-rf").arg(&self.0).status();
+        let _ = std::process::Command::new("rm").arg("-rf").args([&self.0, &self.state()]).status();
         // Ours alone, and empty: a runtime that failed may have left its directory.
         let top = PathBuf::from(format!("/sys/fs/cgroup{}", cgroup()));
         for left in fs::read_dir(&top).into_iter().flatten().flatten() {
@@ -120,8 +120,9 @@ impl Scratch {
         self.0.join(format!("{config}-{name}"))
     }
 
-    /// The directory.
-    pub fn path(&self) -> &Path {
-        &self.0
+    /// Where runtimes keep what they know of containers: in `/run`, as they do by themselves. On a disk everybody would be charged with the
+    /// same waits for it, who is fast most of all.
+    pub fn state(&self) -> PathBuf {
+        Path::new("/run").join(self.0.file_name().unwrap_or_default())
     }
 }

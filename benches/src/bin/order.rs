@@ -317,7 +317,7 @@ fn life(
     config: &str,
 ) -> Result<Vec<Vec<u64>>, String> {
     const ID: &str = "order";
-    let state = scratch.path().join("state").to_string_lossy().into_owned();
+    let state = scratch.state().to_string_lossy().into_owned();
     let bundle = scratch.bundle(config, "pause").to_string_lossy().into_owned();
     let look = |words: &[&str]| {
         let words: Vec<&str> = ["--root", &state].into_iter().chain(words.iter().copied()).collect();

@@ -6,7 +6,7 @@
 //! `--payload`, the static test program, each runtime first runs it in the measured configuration, and what it sees has to be the
 //! same everywhere: equal work.
 //!
-//! Needs root and a cgroup2 mount at `/sys/fs/cgroup`. Everything lies in a temporary directory that is removed.
+//! Needs root and a cgroup2 mount at `/sys/fs/cgroup`. Everything lies in a temporary directory, and in one in `/run`; both are removed.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::print_stdout,
@@ -186,8 +186,11 @@ fn equal_work(runtimes: &[Runtime], scratch: &Scratch, config: &str) -> Result<(
 
 fn measure(options: &Options) -> Result<String, String> {
     let scratch = Scratch::new(options.payload.as_deref()).map_err(|e| e.to_string())?;
-    let runtimes: Vec<Runtime> =
-        options.runtimes.iter().map(|text| Runtime::parse(text, scratch.path())).collect::<Result<_, _>>()?;
+    let runtimes: Vec<Runtime> = options
+        .runtimes
+        .iter()
+        .map(|text| Runtime::parse(text, &scratch.state()))
+        .collect::<Result<_, _>>()?;
     let mut samples = Samples::default();
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     for config in &options.configs {
