@@ -5,7 +5,7 @@
 //! calls lies together. `create` and `run` call nearly everything, wherever that lies: they have no part in it. `cargo xtask order` builds
 //! the program and writes the file.
 //!
-//! Needs root and x86-64. Everything lies in a temporary directory that is removed.
+//! Needs root and x86-64. Everything lies in a temporary directory, and in one in `/run`; both are removed.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::print_stdout,
@@ -31,11 +31,7 @@ const FIRST_CALL: i64 = if cfg!(target_arch = "x86_64") { 158 } else { -1 };
 const BREAKPOINT: u8 = 0xcc;
 
 /// The functions of an ELF file: address, and every name that it has.
-struct Functions {
-    names: BTreeMap<u64, Vec<String>>,
-    first: u64,
-    last: u64,
-}
+type Functions = BTreeMap<u64, Vec<String>>;
 
 fn number(bytes: &[u8], at: usize, len: usize) -> u64 {
     let part = bytes.get(at..at + len).unwrap_or(&[]);
@@ -46,33 +42,28 @@ fn place(bytes: &[u8], at: usize) -> usize {
     usize::try_from(number(bytes, at, 8)).unwrap_or(usize::MAX)
 }
 
-impl Functions {
-    /// Of a 64-bit little-endian program (elf(5)).
-    fn of(elf: &[u8]) -> Result<Self, String> {
-        const SYMTAB: u64 = 2;
-        const FUNCTION: u64 = 2;
-        let (sections, size) = (place(elf, 0x28), 64);
-        let count = usize::try_from(number(elf, 0x3c, 2)).unwrap_or(0);
-        let header = |n: usize| sections + n * size;
-        let table = (0..count).map(header).find(|at| number(elf, at + 4, 4) == SYMTAB);
-        let table =
-            table.ok_or("the program has no names: build it with CARGO_PROFILE_RELEASE_STRIP=none")?;
-        let strings = header(usize::try_from(number(elf, table + 40, 4)).unwrap_or(0));
-        let text = elf.get(place(elf, strings + 24)..).unwrap_or(&[]);
-        let mut names: BTreeMap<u64, Vec<String>> = BTreeMap::new();
-        let symbols = place(elf, table + 24)..place(elf, table + 24) + place(elf, table + 32);
-        for at in symbols.step_by(24) {
-            let name = text.get(usize::try_from(number(elf, at, 4)).unwrap_or(0)..).unwrap_or(&[]);
-            let name = name.split(|byte| *byte == 0).next().unwrap_or(&[]);
-            let address = number(elf, at + 8, 8);
-            if number(elf, at + 4, 1) & 0xf == FUNCTION && number(elf, at + 16, 8) > 0 && address > 0 {
-                names.entry(address).or_default().push(String::from_utf8_lossy(name).into_owned());
-            }
+/// Of a 64-bit little-endian program (elf(5)).
+fn functions(elf: &[u8]) -> Result<Functions, String> {
+    const SYMTAB: u64 = 2;
+    const FUNCTION: u64 = 2;
+    let (sections, size) = (place(elf, 0x28), 64);
+    let count = usize::try_from(number(elf, 0x3c, 2)).unwrap_or(0);
+    let header = |n: usize| sections + n * size;
+    let table = (0..count).map(header).find(|at| number(elf, at + 4, 4) == SYMTAB);
+    let table = table.ok_or("the program has no names: build it with CARGO_PROFILE_RELEASE_STRIP=none")?;
+    let strings = header(usize::try_from(number(elf, table + 40, 4)).unwrap_or(0));
+    let text = elf.get(place(elf, strings + 24)..).unwrap_or(&[]);
+    let mut names = Functions::new();
+    let symbols = place(elf, table + 24)..place(elf, table + 24) + place(elf, table + 32);
+    for at in symbols.step_by(24) {
+        let name = text.get(usize::try_from(number(elf, at, 4)).unwrap_or(0)..).unwrap_or(&[]);
+        let name = name.split(|byte| *byte == 0).next().unwrap_or(&[]);
+        let address = number(elf, at + 8, 8);
+        if number(elf, at + 4, 1) & 0xf == FUNCTION && number(elf, at + 16, 8) > 0 && address > 0 {
+            names.entry(address).or_default().push(String::from_utf8_lossy(name).into_owned());
         }
-        let (first, last) = (names.keys().next(), names.keys().next_back());
-        let (Some(first), Some(last)) = (first, last) else { return Err("no functions".to_owned()) };
-        Ok(Self { first: *first, last: *last, names })
     }
+    Ok(names)
 }
 
 /// A command's processes, all stopped at the functions that nobody has called yet.
@@ -80,9 +71,9 @@ struct Traced<'f> {
     functions: &'f Functions,
     /// What is added to an address of the file in this process.
     base: u64,
+    /// The code from the first function's first byte to the last one's.
     original: Vec<u8>,
-    called: Vec<u64>,
-    known: HashSet<u64>,
+    called: BTreeSet<u64>,
 }
 
 impl Traced<'_> {
@@ -91,22 +82,26 @@ impl Traced<'_> {
         OpenOptions::new().read(true).write(true).open(&path).map_err(|e| format!("open {path}: {e}"))
     }
 
+    fn first(&self) -> u64 {
+        self.functions.keys().next().copied().unwrap_or(0)
+    }
+
     fn byte(&self, address: u64) -> u8 {
-        let at = usize::try_from(address - self.functions.first).unwrap_or(usize::MAX);
+        let at = usize::try_from(address - self.first()).unwrap_or(usize::MAX);
         self.original.get(at).copied().unwrap_or(BREAKPOINT)
     }
 
     /// Puts a breakpoint where each function begins that was not called yet.
     fn plant(&mut self, pid: Pid) -> Result<(), String> {
-        let (first, last) = (self.functions.first, self.functions.last);
         let memory = Self::memory(pid)?;
         if self.original.is_empty() {
+            let (first, last) = (self.first(), self.functions.keys().next_back().copied().unwrap_or(0));
             self.original = vec![0; usize::try_from(last - first + 1).unwrap_or(0)];
             memory
                 .read_exact_at(&mut self.original, self.base + first)
                 .map_err(|e| format!("read code: {e}"))?;
         }
-        for address in self.functions.names.keys().filter(|address| !self.known.contains(address)) {
+        for address in self.functions.keys().filter(|address| !self.called.contains(address)) {
             memory.write_at(&[BREAKPOINT], self.base + address).map_err(|e| format!("write code: {e}"))?;
         }
         Ok(())
@@ -115,7 +110,7 @@ impl Traced<'_> {
     /// Takes them all away: whoever is not traced any more would die of one.
     fn lift(&self, pid: Pid) {
         if let Ok(memory) = Self::memory(pid) {
-            for address in self.functions.names.keys() {
+            for address in self.functions.keys() {
                 let _ = memory.write_at(&[self.byte(*address)], self.base + address);
             }
         }
@@ -124,12 +119,10 @@ impl Traced<'_> {
     /// Whether the process stands behind a breakpoint; it goes on as if there had been none.
     fn hit(&mut self, pid: Pid) -> Result<bool, String> {
         let address = after_breakpoint(pid)?.wrapping_sub(1).wrapping_sub(self.base);
-        if !self.functions.names.contains_key(&address) {
+        if !self.functions.contains_key(&address) {
             return Ok(false);
         }
-        if self.known.insert(address) {
-            self.called.push(address);
-        }
+        self.called.insert(address);
         let memory = Self::memory(pid)?;
         memory
             .write_at(&[self.byte(address)], self.base + address)
@@ -185,8 +178,8 @@ fn base_of(pid: Pid, program: &Path) -> Result<u64, String> {
     start.ok_or_else(|| format!("{name} is not mapped"))
 }
 
-/// Runs one command; the functions that its processes call, in the order of their first calls.
-fn calls(program: &Path, functions: &Functions, args: &[&str]) -> Result<Vec<u64>, String> {
+/// Runs one command; the functions that its processes call.
+fn calls(program: &Path, functions: &Functions, args: &[&str]) -> Result<BTreeSet<u64>, String> {
     // Stops, until somebody traces it.
     let child = Command::new("sh")
         .args(["-c", "kill -STOP $$; exec \"$0\" \"$@\""])
@@ -206,8 +199,7 @@ fn calls(program: &Path, functions: &Functions, args: &[&str]) -> Result<Vec<u64
         | Options::PTRACE_O_TRACEVFORK;
     ptrace::seize(main, follow).map_err(|e| failed("trace", e))?;
     nix::sys::signal::kill(main, Signal::SIGCONT).map_err(|e| failed("continue", e))?;
-    let mut traced =
-        Traced { functions, base: 0, original: Vec::new(), called: Vec::new(), known: HashSet::new() };
+    let mut traced = Traced { functions, base: 0, original: Vec::new(), called: BTreeSet::new() };
     let mut alive: HashSet<Pid> = HashSet::from([main]);
     let mut moved = false;
     loop {
@@ -309,45 +301,56 @@ fn pattern(name: &str) -> String {
     short
 }
 
-/// A container's life; what is to be looked at of it.
+/// A container's life; what each of its commands calls, the shortest first.
 fn life(
     program: &Path,
     functions: &Functions,
     scratch: &Scratch,
     config: &str,
-) -> Result<Vec<Vec<u64>>, String> {
+) -> Result<[BTreeSet<u64>; 5], String> {
     const ID: &str = "order";
     let state = scratch.state().to_string_lossy().into_owned();
     let bundle = scratch.bundle(config, "pause").to_string_lossy().into_owned();
-    let look = |words: &[&str]| {
+    let plain = |words: &[&str]| {
+        let out = Command::new(program).args(["--root", &state]).args(words).stdin(Stdio::null()).output();
+        let out = out.map_err(|e| format!("{words:?}: {e}"))?;
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        if out.status.success() { Ok(text) } else { Err(format!("{words:?} ({config}): {}", out.status)) }
+    };
+    let look = |words: &[&str]| -> Result<BTreeSet<u64>, String> {
         let words: Vec<&str> = ["--root", &state].into_iter().chain(words.iter().copied()).collect();
         let found = calls(program, functions, &words)?;
         eprintln!("{} ({config}): {} functions", words.get(2).unwrap_or(&""), found.len());
-        Ok::<_, String>(found)
+        Ok(found)
+    };
+    let lives = || -> Result<_, String> {
+        let (asks, starts) = (look(&["state", ID])?, look(&["start", ID])?);
+        let (enters, kills) = (look(&["exec", ID, "/bin/true"])?, look(&["kill", ID, "KILL"])?);
+        // It is no child of ours.
+        while !plain(&["state", ID])?.contains("stopped") {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        Ok([asks, kills, starts, look(&["delete", ID])?, enters])
     };
     let create = ["--root", &state, "create", "--bundle", &bundle, ID];
     let created = Command::new(program).args(create).stdin(Stdio::null()).stdout(Stdio::null()).status();
     if !created.is_ok_and(|status| status.success()) {
         return Err(format!("create ({config}) failed"));
     }
-    let (asks, starts) = (look(&["state", ID])?, look(&["start", ID])?);
-    let (enters, kills) = (look(&["exec", ID, "/bin/true"])?, look(&["kill", ID, "KILL"])?);
-    // It is no child of ours.
-    std::thread::sleep(std::time::Duration::from_millis(300));
-    Ok(vec![asks, kills, starts, look(&["delete", ID])?, enters])
+    lives().inspect_err(|_| {
+        let _ = plain(&["delete", "--force", ID]);
+    })
 }
 
 fn script(program: &Path) -> Result<String, String> {
     let elf = std::fs::read(program).map_err(|e| format!("read {}: {e}", program.display()))?;
-    let functions = Functions::of(&elf)?;
+    let functions = functions(&elf)?;
     let scratch = Scratch::new(None).map_err(|e| format!("make bundles: {e}"))?;
-    let lives = ["spec", "docker"].map(|config| life(program, &functions, &scratch, config));
-    let [spec, docker] = lives;
+    let [spec, docker] = ["spec", "docker"].map(|config| life(program, &functions, &scratch, config));
     let mut known = HashSet::new();
     let mut out = HEAD.to_owned();
-    for (one, other) in spec?.into_iter().zip(docker?) {
-        let addresses: BTreeSet<u64> = one.into_iter().chain(other).collect();
-        for name in addresses.iter().filter_map(|address| functions.names.get(address)).flatten() {
+    for (one, other) in spec?.iter().zip(&docker?) {
+        for name in one.union(other).filter_map(|address| functions.get(address)).flatten() {
             let name = pattern(name);
             if !known.contains(&name) {
                 out.push_str(&format!("\t\t*(.text.{name})\n"));
@@ -377,6 +380,10 @@ fn main() -> ExitCode {
         eprintln!("usage: order PROGRAM");
         return ExitCode::FAILURE;
     };
+    if !cfg!(target_arch = "x86_64") {
+        eprintln!("order: breakpoints are written for x86-64");
+        return ExitCode::FAILURE;
+    }
     let program = program.canonicalize().unwrap_or(program);
     match script(&program) {
         Ok(text) => {

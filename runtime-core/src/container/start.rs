@@ -51,9 +51,7 @@ impl Container {
         let seen = observe(&self.dir, Some(&self.record), |_| Ok(false))?;
         let (init, gate) = match (seen.status, seen.init, seen.gate) {
             (Status::Created, Some(init), Some(gate)) => (init, gate),
-            (Status::Stopped, ..) => {
-                return Err(refuse("cannot start a container that has stopped".to_owned()));
-            }
+            (Status::Stopped, ..) => return Err(refuse_stopped()),
             (Status::Running, ..) if self.status()? == Status::Paused => return Err(refuse_paused()),
             (status, ..) => return Err(refuse(format!("cannot start an already {status} container"))),
         };

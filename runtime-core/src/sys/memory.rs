@@ -1,4 +1,4 @@
-//! An allocator for programs that end soon, and what of its memory a waiting child does not need.
+//! An allocator for programs that end soon, what of their memory a waiting child does not need, and what of it nobody writes.
 //!
 //! A short command parses one file, plans, clones once and ends: giving memory back piece by piece costs more than it saves. This
 //! allocator only moves a mark, so starting is cheap (musl's own takes twice as long for the same parse), and it knows which pages hold
@@ -212,7 +212,7 @@ unsafe impl GlobalAlloc for ShortLived {
 pub(crate) struct Withheld {
     heap: [(usize, usize); PIECES],
     stack: (usize, usize),
-    image: [(usize, usize); IMAGE],
+    image: [(usize, usize); WRITABLE],
 }
 
 /// Keeps what was allocated until now, the program's variables and relocated constants, and the main thread's stack when called there, from
@@ -262,28 +262,49 @@ fn value(kind: libc::c_ulong) -> usize {
     usize::try_from(unsafe { libc::getauxval(kind) }).unwrap_or(0)
 }
 
+/// The headers of this program, when it was linked with the C library musl and relocates itself.
+struct Image {
+    headers: &'static [libc::Elf64_Phdr],
+    /// Where its first address is in this process, less that address.
+    bias: usize,
+}
+
+impl Image {
+    fn own() -> Option<Self> {
+        let (at, count) = (value(libc::AT_PHDR), value(libc::AT_PHNUM));
+        let known = value(libc::AT_PHENT) == size_of::<libc::Elf64_Phdr>();
+        if !cfg!(target_env = "musl") || at == 0 || !known {
+            return None;
+        }
+        let headers = std::ptr::with_exposed_provenance::<libc::Elf64_Phdr>(at);
+        // SAFETY: the kernel gives their address, number and size; they are part of the program, which stays.
+        let headers = unsafe { std::slice::from_raw_parts(headers, count) };
+        let mut image = Self { headers, bias: 0 };
+        let own = usize::try_from(image.header(libc::PT_PHDR)?.p_vaddr).ok()?;
+        image.bias = at.wrapping_sub(own);
+        // A loader has done what is asked for here.
+        image.header(libc::PT_INTERP).is_none().then_some(image)
+    }
+
+    fn header(&self, kind: u32) -> Option<&libc::Elf64_Phdr> {
+        self.headers.iter().find(|header| header.p_type == kind)
+    }
+
+    /// Where the linker put it, as an address of this process.
+    fn place(&self, address: u64) -> usize {
+        usize::try_from(address).map_or(0, |address| self.bias.wrapping_add(address))
+    }
+}
+
 /// Makes what is read-only after relocation read-only (PT_GNU_RELRO), which a loader does, and the C library musl in a program without one
 /// does not. Best effort: nothing depends on it.
 pub(crate) fn seal_constants() {
-    let known = value(libc::AT_PHENT) == size_of::<libc::Elf64_Phdr>();
-    let (at, count) = (value(libc::AT_PHDR), value(libc::AT_PHNUM));
-    if !cfg!(target_env = "musl") || at == 0 || !known {
-        return;
-    }
-    let headers = std::ptr::with_exposed_provenance::<libc::Elf64_Phdr>(at);
-    // SAFETY: the kernel gives their address, number and size; they are part of the program, which stays.
-    let headers = unsafe { std::slice::from_raw_parts(headers, count) };
-    let is = |kind: u32| headers.iter().find(move |header| header.p_type == kind);
-    let (Some(own), Some(constants), None) = (is(libc::PT_PHDR), is(libc::PT_GNU_RELRO), is(libc::PT_INTERP))
-    else {
-        return;
-    };
-    let place = |address: u64| {
-        usize::try_from(address.wrapping_sub(own.p_vaddr)).map_or(0, |far| at.wrapping_add(far))
-    };
-    // The linker fills the last page, so that nothing else is in it; what is before the first whole page is code or constants.
-    let (start, end) = (place(constants.p_vaddr), place(constants.p_vaddr.wrapping_add(constants.p_memsz)));
-    let (start, end) = (start & !(page() - 1), end & !(page() - 1));
+    let Some(image) = Image::own() else { return };
+    let Some(constants) = image.header(libc::PT_GNU_RELRO) else { return };
+    // The linker fills the last page, so that nothing else is in it; what is before them in the first one is code or constants.
+    let inside = !(page() - 1);
+    let start = image.place(constants.p_vaddr) & inside;
+    let end = image.place(constants.p_vaddr.wrapping_add(constants.p_memsz)) & inside;
     if end > start {
         // SAFETY: whole pages of the program's own, which nobody writes any more: every relocation is done before `main`.
         unsafe { libc::mprotect(std::ptr::with_exposed_provenance_mut(start), end - start, libc::PROT_READ) };
@@ -291,37 +312,26 @@ pub(crate) fn seal_constants() {
 }
 
 /// Most linkers make two writable segments: what is read-only after relocation, and variables. A third would be left to the child.
-const IMAGE: usize = 2;
+const WRITABLE: usize = 2;
 
 /// The variables and relocated constants of a program with the C library musl in it. The walker has none: `cargo xtask no-panic` links it
 /// without. It calls `memcpy` and the like, which have none there, by the table that the linker puts after the dynamic section; that
 /// table stays. A program with a loader, another C library or a build that is not optimised may need more.
-fn image() -> [(usize, usize); IMAGE] {
-    let mut found = [(0, 0); IMAGE];
-    let (at, count) = (value(libc::AT_PHDR), value(libc::AT_PHNUM));
-    let known = value(libc::AT_PHENT) == size_of::<libc::Elf64_Phdr>();
-    if cfg!(debug_assertions) || !cfg!(target_env = "musl") || at == 0 || !known {
-        return found;
-    }
-    let headers = std::ptr::with_exposed_provenance::<libc::Elf64_Phdr>(at);
-    // SAFETY: the kernel gives their address, number and size; they are part of the program, which stays.
-    let headers = unsafe { std::slice::from_raw_parts(headers, count) };
-    let is = |kind: u32| headers.iter().find(move |header| header.p_type == kind);
-    let (Some(own), Some(dynamic), None) = (is(libc::PT_PHDR), is(libc::PT_DYNAMIC), is(libc::PT_INTERP))
+fn image() -> [(usize, usize); WRITABLE] {
+    let mut found = [(0, 0); WRITABLE];
+    let own = if cfg!(debug_assertions) { None } else { Image::own() };
+    let Some((image, dynamic)) = own.as_ref().and_then(|own| Some((own, own.header(libc::PT_DYNAMIC)?)))
     else {
         return found;
     };
-    // Where the linker put it, as addresses of this process.
-    let place = |address: u64| {
-        usize::try_from(address.wrapping_sub(own.p_vaddr)).map_or(0, |far| at.wrapping_add(far))
-    };
     let inside = !(page() - 1);
-    let tables = place(dynamic.p_vaddr) & inside;
-    let writable =
-        headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W != 0);
+    let tables = image.place(dynamic.p_vaddr) & inside;
+    let is_writable =
+        |header: &&libc::Elf64_Phdr| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W != 0;
+    let writable = image.headers.iter().filter(is_writable);
     for (range, header) in found.iter_mut().zip(writable) {
-        let start = place(header.p_vaddr) & inside;
-        let end = place(header.p_vaddr.wrapping_add(header.p_memsz)).next_multiple_of(page());
+        let start = image.place(header.p_vaddr) & inside;
+        let end = image.place(header.p_vaddr.wrapping_add(header.p_memsz)).next_multiple_of(page());
         *range = (start, if start <= tables && tables < end { tables } else { end });
     }
     found
