@@ -30,7 +30,7 @@ const OTHER_PLATFORMS: [&str; 5] = ["solaris", "windows", "vm", "zos", "freebsd"
 pub fn unknown_keys(config: &[u8]) -> Vec<UnknownKey> {
     let mut found = Vec::new();
     if let Ok(value) = serde_json::from_slice(config) {
-        walk(&value, Spec::SHAPE, &mut String::new(), &mut found);
+        walk(&value, &Spec::shape(), &mut String::new(), &mut found);
     }
     found
 }
@@ -85,7 +85,7 @@ pub fn known_keys() -> Vec<String> {
         }
     }
     let mut found = Vec::new();
-    walk(Spec::SHAPE, "", &mut found);
+    walk(&Spec::shape(), "", &mut found);
     found
 }
 
@@ -131,7 +131,7 @@ pub(crate) fn properties<T: Shaped>() -> Vec<String> {
         }
     }
     let mut found = Vec::new();
-    walk(T::SHAPE, "", &mut found);
+    walk(&T::shape(), "", &mut found);
     found
 }
 

@@ -17,39 +17,60 @@ use super::Id;
 
 /// What a property holds, as far as the names of further properties go. Written by the macro; read by
 /// [`super::unknown_keys`].
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Shape {
     /// A text, number or switch.
     Leaf,
     /// An object with a fixed set of properties.
-    Object(&'static [(&'static str, &'static Shape)]),
+    Object(Vec<(&'static str, Shape)>),
     /// A list of one kind of value.
-    List(&'static Shape),
+    List(Box<Shape>),
     /// An object whose property names are data.
-    Map(&'static Shape),
+    Map(Box<Shape>),
+}
+
+impl Shape {
+    /// The same object with one more property.
+    pub(super) fn with(mut self, name: &'static str, shape: Self) -> Self {
+        if let Self::Object(known) = &mut self {
+            known.push((name, shape));
+        }
+        self
+    }
 }
 
 /// A type that can appear in a document.
 pub trait Shaped {
-    /// The names that can appear in it.
-    const SHAPE: &'static Shape;
+    /// The names that can appear in it. Made when it is asked for: a table of so many addresses would be relocated at the start of every
+    /// command, and one alone reads it.
+    fn shape() -> Shape;
 }
 
 macro_rules! leaves {
-    ($($kind:ty),*) => { $(impl Shaped for $kind { const SHAPE: &'static Shape = &Shape::Leaf; })* };
+    ($($kind:ty),*) => { $(impl Shaped for $kind {
+        fn shape() -> Shape {
+            Shape::Leaf
+        }
+    })* };
 }
 leaves!(bool, u16, u32, u64, i32, i64, String, Id);
 
 impl<T: Shaped> Shaped for Option<T> {
-    const SHAPE: &'static Shape = T::SHAPE;
+    fn shape() -> Shape {
+        T::shape()
+    }
 }
 
 impl<T: Shaped> Shaped for Vec<T> {
-    const SHAPE: &'static Shape = &Shape::List(T::SHAPE);
+    fn shape() -> Shape {
+        Shape::List(Box::new(T::shape()))
+    }
 }
 
 impl<T: Shaped> Shaped for BTreeMap<String, T> {
-    const SHAPE: &'static Shape = &Shape::Map(T::SHAPE);
+    fn shape() -> Shape {
+        Shape::Map(Box::new(T::shape()))
+    }
 }
 
 /// Whether a value is left out of what we write.
@@ -171,11 +192,12 @@ macro_rules! objects {
         }
 
         impl $crate::spec::objects::Shaped for $name {
-            const SHAPE: &'static $crate::spec::objects::Shape = &$crate::spec::objects::Shape::Object(&[
-                $($( ($must_key, <$must_type as $crate::spec::objects::Shaped>::SHAPE), )*)?
-                $($( ($option_key, <$option_type as $crate::spec::objects::Shaped>::SHAPE), )*)?
-                $($( ($many_key, <$many_type as $crate::spec::objects::Shaped>::SHAPE), )*)?
-            ]);
+            fn shape() -> $crate::spec::objects::Shape {
+                $crate::spec::objects::Shape::Object(Vec::new())
+                    $($( .with($must_key, <$must_type as $crate::spec::objects::Shaped>::shape()) )*)?
+                    $($( .with($option_key, <$option_type as $crate::spec::objects::Shaped>::shape()) )*)?
+                    $($( .with($many_key, <$many_type as $crate::spec::objects::Shaped>::shape()) )*)?
+            }
         }
     )* };
 }

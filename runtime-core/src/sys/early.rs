@@ -1,4 +1,5 @@
-//! The program's entry point: moves the program to a place that cannot be written, before anything else is done.
+//! The program's entry point: moves the program to a place that cannot be written, before anything else is done. And it spares Rust's runtime
+//! a stack for signal handlers, of which there are none.
 //!
 //! [`crate::reexec_sealed`] executes the program again from such a place, with every case and every message. But an execve costs a third
 //! of what a short command does, and throws away what was done before it. This does without one, for the commands that need it: the
@@ -37,8 +38,41 @@ global_asm!(
     "mov rsp, rbx",
     "mov rdx, rbp",
     "jmp _start",
+    // A handler that does nothing, and what it returns to: rt_sigreturn(2).
+    "coracle_fault:",
+    "ret",
+    "coracle_restore:",
+    "mov eax, {rt_sigreturn}",
+    "syscall",
     early = sym early,
+    rt_sigreturn = const libc::SYS_rt_sigreturn,
 );
+
+/// Installs a handler for memory faults that leaves them to the kernel: it is used once, and the fault comes again. Rust's runtime, which
+/// would say of a stack's end that it is one, installs its own only where there is none, and then maps a stack for it, which takes longer than
+/// reading a record does.
+///
+/// # Safety
+/// Nothing has installed one yet.
+unsafe fn leave_faults_to_the_kernel() {
+    const SA_RESTORER: usize = 0x0400_0000;
+    const ONCE: usize = libc::SA_RESETHAND as u32 as usize;
+    let (handler, restorer): (usize, usize);
+    // SAFETY: addresses of the code above; `struct kernel_sigaction` (rt_sigaction(2)) is these four words, of which the last is the mask.
+    unsafe {
+        asm!(
+            "lea {}, [rip + coracle_fault]",
+            "lea {}, [rip + coracle_restore]",
+            out(reg) handler,
+            out(reg) restorer,
+            options(nomem, nostack, preserves_flags),
+        );
+        let action = [handler, ONCE | SA_RESTORER, restorer, 0];
+        let mask = size_of::<usize>();
+        call(libc::SYS_rt_sigaction, [libc::SIGSEGV as usize, action.as_ptr() as usize, 0, mask, 0, 0]);
+        call(libc::SYS_rt_sigaction, [libc::SIGBUS as usize, action.as_ptr() as usize, 0, mask, 0, 0]);
+    }
+}
 
 /// One system call: the kernel's answer, negative for an error.
 ///
@@ -93,6 +127,8 @@ static PLACE: AtomicI32 = AtomicI32::new(NOT_MOVED);
 unsafe extern "C" fn early(stack: *const usize) {
     // SAFETY: the kernel puts argc, argv and NULL, envp and NULL there (execve(2)).
     let (argc, argv) = unsafe { (stack.read(), stack.add(1)) };
+    // SAFETY: this is the program's first function.
+    unsafe { leave_faults_to_the_kernel() };
     let mut at = 1;
     while at < argc {
         // SAFETY: below argc.
