@@ -7,21 +7,20 @@ use crate::cgroup::place::Below;
 use crate::container::{Container, namespace_kind, no_cgroup, not_running};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::launch::create::each_join;
-use crate::launch::diagnose;
 use crate::launch::listener::Receiver;
 use crate::launch::session::{Session, Setting};
-use crate::plan::exec::{self, Choices, Entry};
+use crate::launch::{diagnose, explain};
+use crate::plan::exec::{self, Choices, Entry, Room};
 use crate::plan::lsm;
 use crate::process::{self, ExitStatus, own_proc};
 use crate::rdt::RdtRecord;
 use crate::runtime::ContainerRecord;
 use crate::spec;
-use crate::state::Status;
-use crate::stdio::{Io, Stdio};
+use crate::state::{Observed, Status};
+use crate::stdio::{Io, Stdio, Streams};
 use crate::sys::proc::namespace_of;
 use crate::validate::annotations::keeps_groups;
-use crate::validate::{MemoryPlacement, NamespaceKind, validate_process, violations_error};
-use coracle_init::program::Slot;
+use crate::validate::{MemoryPlacement, NamespaceKind, ValidProcess, validate_process, violations_error};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -37,6 +36,13 @@ pub struct Exec<'c> {
     choices: Choices,
     ignore_paused: bool,
     places: Vec<Below>,
+}
+
+/// The cgroup that it goes into.
+struct Place<'c> {
+    cgroup: Option<&'c Cgroup>,
+    /// It was named, below the container's.
+    named: bool,
 }
 
 /// A further process that was started. Dropping it neither kills nor reaps.
@@ -97,7 +103,6 @@ impl<'c> Exec<'c> {
     /// [`ErrorKind::Exec`] when the program cannot be executed; what the kernel refuses.
     pub fn spawn(mut self) -> Result<ExecProcess> {
         let container = self.container;
-        let watch = container.runtime().watch();
         let valid = validate_process(&self.process).map_err(|violations| {
             violations_error(violations)
                 .unwrap_or_else(|| Error::new(ErrorKind::InvalidSpec, "the process document is not valid"))
@@ -122,27 +127,52 @@ impl<'c> Exec<'c> {
             }
             Status::Creating => return Err(not_running()),
         }
-        let init = Container::init_fd(&seen)?;
-        let capabilities = container.runtime().capabilities()?;
         let own = container.cgroup()?;
         let below = self.below(own)?;
-        let cgroup = below.as_ref().or(own);
+        let place = Place { cgroup: below.as_ref().or(own), named: below.is_some() };
+        let mut streams = std::mem::take(&mut self.stdio).open()?;
+        let mut session = match self.enter(&valid, &seen, &place, &streams) {
+            Err(error) if error.code() == explain::NO_ROOM => {
+                self.choices.room = Room::One;
+                self.enter(&valid, &seen, &place, &streams)?
+            }
+            entered => entered?,
+        };
+        streams.deliver(session.take_console())?;
+        let (identity, pidfd) = session.finish()?;
+        Ok(ExecProcess { pidfd, pid: identity.pid, io: streams.io })
+    }
+
+    /// Blocks until the program was executed.
+    fn enter(
+        &self,
+        valid: &ValidProcess,
+        seen: &Observed,
+        place: &Place<'_>,
+        streams: &Streams,
+    ) -> Result<Session> {
+        let container = self.container;
+        let watch = container.runtime().watch();
+        let init = Container::init_fd(seen)?;
+        let capabilities = container.runtime().capabilities()?;
+        let cgroup = place.cgroup;
         let joins = cgroup.map_or(Ok(Vec::new()), |c| c.joins())?;
         let into_cgroup = cgroup.is_some_and(|c| c.into_cgroup_fd().is_some());
         let target = self.target(init, into_cgroup, joins.len())?;
-        let modules = container.runtime().security_modules(lsm::asks(&valid))?;
+        let modules = container.runtime().security_modules(lsm::asks(valid))?;
         let plan = watch
-            .step(Phase::Plan, "plan", || exec::plan(&valid, &target, capabilities, modules, self.choices))?;
-        let mut streams = self.stdio.open()?;
-        let mut slots = streams.take(plan.streams);
+            .step(Phase::Plan, "plan", || exec::plan(valid, &target, capabilities, modules, self.choices))?;
+        let mut slots = streams.lend(plan.streams)?;
         slots.extend(each_join(&plan.joins, joins)?);
         let first = container.record().init.as_ref().map(|init| init.pid);
-        slots.extend(entry(plan.entry, cgroup, first.filter(|_| below.is_none()))?);
+        // Where the container's own processes are, unless a place was named.
+        let beside = first.filter(|_| !place.named);
+        if let (Entry::Written(slot), Some(cgroup)) = (plan.entry, cgroup) {
+            slots.extend(cgroup.entry_beside(beside)?.map(|file| (slot, file)));
+        }
         let setting = Setting {
             cgroup,
-            beside: cgroup
-                .filter(|_| below.is_none())
-                .zip(container.record().init.as_ref().map(|init| init.pid)),
+            beside: cgroup.zip(beside),
             stands_still: self.ignore_paused,
             init: Some(init),
             slots,
@@ -150,11 +180,11 @@ impl<'c> Exec<'c> {
             own_process: container.runtime().own_process(),
             network: None,
             program: plan.program,
-            listener: container.record().listener.as_ref().map(|listener| {
-                let record = container.record();
-                let pid = record.init.as_ref().map(|init| init.pid);
-                Receiver::new(listener, record, seen.status, pid)
-            }),
+            listener: container
+                .record()
+                .listener
+                .as_ref()
+                .map(|listener| Receiver::new(listener, container.record(), seen.status, first)),
         };
         let mut session = Session::begin(plan.script, setting, &watch)?;
         session.beside()?;
@@ -168,9 +198,7 @@ impl<'c> Exec<'c> {
                 let root = PathBuf::from(format!("/proc/{}/root", first.unwrap_or_default()));
                 diagnose::program(error, &root, Some(&self.process))
             })?;
-        streams.deliver(session.take_console())?;
-        let (identity, pidfd) = session.finish()?;
-        Ok(ExecProcess { pidfd, pid: identity.pid, io: streams.io })
+        Ok(session)
     }
 
     fn below(&self, own: Option<&Cgroup>) -> Result<Option<Cgroup>> {
@@ -229,17 +257,6 @@ impl<'c> Exec<'c> {
     }
 }
 
-/// The descriptor by which the process gets into the version 2 cgroup, when it is not born there. `beside`: the container's first process,
-/// unless a place below was asked for.
-fn entry(entry: Entry, cgroup: Option<&Cgroup>, beside: Option<i32>) -> Result<Option<(Slot, OwnedFd)>> {
-    let Some(cgroup) = cgroup else { return Ok(None) };
-    match entry {
-        Entry::None | Entry::Born => Ok(None),
-        Entry::Written(slot) => Ok(cgroup.entry()?.map(|file| (slot, file))),
-        Entry::Second(slot) => Ok(cgroup.directory_beside(beside)?.map(|dir| (slot, dir))),
-    }
-}
-
 /// Whether id 0 is mapped in the user namespace of `pid`, and whether setgroups(2) is denied there. The number belongs to the container's
 /// init, whose pidfd the caller holds and joins by: should it find another owner, the join fails.
 pub(crate) fn user_namespace(pid: i32) -> Result<(bool, bool)> {
@@ -254,6 +271,9 @@ pub(crate) fn user_namespace(pid: i32) -> Result<(bool, bool)> {
     Ok((root_is_mapped, read("setgroups")?.trim() == "deny"))
 }
 
+/// The initial user namespace's inode on every machine (linux/nsfs.h, since 6.17; the kernel's own before, always the same).
+const USER_NS_INIT_INO: u64 = 0xEFFF_FFFD;
+
 /// A program in the container may have gone into a user namespace of its own, and setns(2) would follow it there: refused.
 pub(crate) fn same_user_namespace(record: &ContainerRecord, pidfd: BorrowedFd<'_>) -> Result<()> {
     let Some(init) = &record.init else { return Ok(()) };
@@ -261,18 +281,21 @@ pub(crate) fn same_user_namespace(record: &ContainerRecord, pidfd: BorrowedFd<'_
     let fail = |e: Errno| Error::os("look at the container's user namespace", e).in_phase(Phase::Namespaces);
     let look =
         |path: String| rustix::fs::stat(&path).map(|stat| stat.st_ino).map_err(|e| fail(e).with_path(path));
-    let expected = match own {
-        // An unprivileged creator could not look.
-        Some(0) => return Ok(()),
-        Some(recorded) => recorded,
-        None => look(format!("{}/ns/user", own_proc()))?,
-    };
+    // An unprivileged creator could not look.
+    if own == Some(0) {
+        return Ok(());
+    }
     let found = match namespace_of(pidfd, "user") {
         Ok(file) => rustix::fs::fstat(file).map_err(fail)?.st_ino,
         // Before Linux 6.11; what else keeps it from us keeps us from this.
         Err(_) => look(format!("/proc/{}/ns/user", init.pid))?,
     };
-    if found == expected {
+    let same = match own {
+        Some(recorded) => found == recorded,
+        // Nobody comes back to the initial one, and our own need not be looked at.
+        None => found == USER_NS_INIT_INO || found == look(format!("{}/ns/user", own_proc()))?,
+    };
+    if same {
         return Ok(());
     }
     Err(Error::new(ErrorKind::WrongState, "the container's first process left its user namespace")

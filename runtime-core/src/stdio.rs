@@ -125,6 +125,21 @@ impl Streams {
         }
     }
 
+    /// Copies of the child's descriptors by slot, for one of several attempts.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`]: no descriptors left.
+    pub(crate) fn lend(&self, slots: Option<[Slot; 3]>) -> Result<Vec<(Slot, OwnedFd)>> {
+        let copy = |(slot, fd): (Slot, &OwnedFd)| fd.try_clone().map(|copy| (slot, copy));
+        slots
+            .into_iter()
+            .flatten()
+            .zip(self.child.iter().flatten())
+            .map(copy)
+            .collect::<std::io::Result<_>>()
+            .map_err(|e| Error::os("open standard streams", e).in_phase(Phase::Process))
+    }
+
     /// Hands the terminal's master on, after looking at what it is.
     ///
     /// # Errors

@@ -211,6 +211,13 @@ pub(crate) fn device(st: &Statx) -> (u32, u32) {
     (st.stx_dev_major, st.stx_dev_minor)
 }
 
+/// Whether neither the mount nor the file system that a descriptor lies on is read-only.
+pub(crate) fn is_writable(fd: i32) -> Result<bool, Errno> {
+    const ST_RDONLY: u64 = 1;
+    let st = fs::fstatfs(sys::borrow(fd))?;
+    Ok(u64::from_ne_bytes(st.f_flags.to_ne_bytes()) & ST_RDONLY == 0)
+}
+
 /// `f_type` of the file system that a descriptor lies on.
 pub(crate) fn magic(fd: i32) -> Result<u64, Errno> {
     let st = fs::fstatfs(sys::borrow(fd))?;

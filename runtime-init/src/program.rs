@@ -278,10 +278,9 @@ steps! {
     Unshare { flags: u64 } = 6,
     /// `setns(fd, nstype)`.
     JoinNamespace { fd: Slot, nstype: i32 } = 7,
-    /// Second clone: `clone3(CLONE_PARENT | CLONE_PIDFD | flags)` with `exit_signal` 0, into `cgroup` when that slot is set.
-    /// The first process sends `Stage` with the pidfd and exits; the new one goes on with the next step, and sends nothing before
-    /// `Stage` was sent.
-    SecondClone { flags: u64, cgroup: Slot } = 8,
+    /// Second clone: `clone3(CLONE_PARENT | CLONE_PIDFD | flags)` with `exit_signal` 0. The first process sends `Stage` with the pidfd and
+    /// exits; the new one goes on with the next step, and sends nothing before `Stage` was sent.
+    SecondClone { flags: u64 } = 8,
     /// `setresgid(0)`, `setresuid(0)`, `setgroups([])` (part 2, only with `groups`): becomes root of its user namespace. An id 0
     /// that does not exist there is `uid` or `gid` instead.
     NamespaceRoot { groups: bool, uid: u32, gid: u32 } = 9,

@@ -161,9 +161,8 @@ pub(crate) enum Forked {
     Parent { pid: u32, pidfd: Fd },
 }
 
-/// clone3(2) without shared memory, with a pidfd, without exit signal; `cgroup` adds CLONE_INTO_CGROUP.
-pub(crate) fn clone3(flags: u64, cgroup: Option<i32>) -> Result<Forked, Errno> {
-    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+/// clone3(2) without shared memory, with a pidfd, without exit signal.
+pub(crate) fn clone3(flags: u64) -> Result<Forked, Errno> {
     // What a fork must not share: memory, or a stack that two processes would run on.
     let shared = u64::try_from(libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_THREAD).unwrap_or(0);
     if flags & shared != 0 {
@@ -172,10 +171,9 @@ pub(crate) fn clone3(flags: u64, cgroup: Option<i32>) -> Result<Forked, Errno> {
     let mut pidfd = -1_i32;
     let pidfd_flag = u64::try_from(libc::CLONE_PIDFD).unwrap_or(0);
     let mut args = [0_u64; 11];
-    let [set, pidfd_at, .., cgroup_fd] = &mut args;
-    *set = flags | pidfd_flag | if cgroup.is_some() { CLONE_INTO_CGROUP } else { 0 };
+    let [set, pidfd_at, ..] = &mut args;
+    *set = flags | pidfd_flag;
     *pidfd_at = u64::try_from(at_mut(&mut pidfd)).unwrap_or(0);
-    *cgroup_fd = u64::try_from(cgroup.unwrap_or(0)).unwrap_or(0);
     // SAFETY: `args` is a struct clone_args (eleven u64), `pidfd` is written by the kernel. Without CLONE_VM the child runs on a
     // copy of this stack, as after fork.
     let pid = unsafe { call(libc::SYS_clone3, [at(&args), size_of_val(&args), 0, 0, 0, 0]) }?;

@@ -59,8 +59,12 @@ pub(crate) struct Walk<'m> {
     pub(crate) planned: Planned,
     /// Device numbers of the procfs that was attached on `/proc`.
     pub(crate) proc: Option<(u32, u32)>,
+    /// Something was attached below it.
+    pub(crate) proc_has_mounts: bool,
     /// Signals that are ignored (bit 0 is signal 1), once somebody looked.
     pub(crate) ignored: Option<u64>,
+    /// The capabilities that this kernel knows and those left in the bounding set, after `BoundingSet`.
+    pub(crate) bounding: Option<(u64, u64)>,
     /// Whether the cover for files, and that for directories, stands somewhere already.
     pub(crate) covered: (bool, bool),
 }
@@ -161,7 +165,9 @@ fn steps(arena: &[u8], memory: Memory<'_>, report: &mut i32, plan: &mut u32) -> 
         inherit: None,
         planned: Planned::new(),
         proc: None,
+        proc_has_mounts: false,
         ignored: None,
+        bounding: None,
         covered: (false, false),
     };
     let mut index = 0_u32;
@@ -211,7 +217,7 @@ fn one(w: &mut Walk<'_>, step: Step) -> Result<(), Fail> {
         Step::Born { first, count, optional } => ns::born(w, first, count, optional),
         Step::Unshare { flags } => ns::unshare(w, flags),
         Step::JoinNamespace { fd, nstype } => ns::join(w, fd, nstype),
-        Step::SecondClone { flags, cgroup } => ns::second_clone(w, flags, cgroup),
+        Step::SecondClone { flags } => ns::second_clone(w, flags),
         Step::NamespaceRoot { groups, uid, gid } => ns::namespace_root(groups, uid, gid),
         Step::JoinCgroup { fd } => ns::join_cgroup(w, fd),
         Step::RootReady => ns::root_ready(w),
@@ -261,12 +267,12 @@ fn one(w: &mut Walk<'_>, step: Step) -> Result<(), Fail> {
         Step::Rlimit { resource, soft, hard } => limits::rlimit(resource, soft, hard),
         Step::Umask { mask } => limits::umask(mask),
         Step::NoNewPrivs => cred::no_new_privs(),
-        Step::BoundingSet { bounding } => cred::bounding(bounding),
+        Step::BoundingSet { bounding } => cred::bounding(w, bounding),
         Step::Credentials { uid, gid, groups, skip_groups, keep_admin } => {
             cred::credentials(w, uid, gid, groups, skip_groups, keep_admin)
         }
         Step::Capabilities { effective, permitted, inheritable, ambient, bounding } => {
-            cred::capabilities(CapSets { effective, permitted, inheritable }, ambient, bounding)
+            cred::capabilities(w, CapSets { effective, permitted, inheritable }, ambient, bounding)
         }
         Step::MakeWorkingDir { path } => file::make_working_dir(w, path),
         Step::WorkingDir { path, optional } => file::working_dir(w, path, optional),

@@ -126,7 +126,7 @@ fn second_clone_reports_before_it_goes_on() {
         return;
     }
     let mut p = Program::new();
-    p.step(Step::SecondClone { flags: NEWPID, cgroup: Slot::NONE }).step(Step::RootReady);
+    p.step(Step::SecondClone { flags: NEWPID }).step(Step::RootReady);
     p.exec(&["/bin/sh", "-c", "echo $$"], &[]);
     let child = p.start(0);
     let (stage, fds) = child.receive().unwrap();

@@ -2,7 +2,14 @@
 use coracle_tests::*;
 use std::fs;
 
-cases![working_directory, working_directory_of_exec, arguments, arguments_of_exec, interpreters,];
+cases![
+    working_directory,
+    working_directory_of_exec,
+    arguments,
+    arguments_of_exec,
+    interpreters,
+    directories_of_exec_on_its_way,
+];
 
 /// A caller that leaks the host's root at many numbers.
 const LEAKS: [&str; 12] =
@@ -113,4 +120,24 @@ fn interpreters(t: &T) {
         assert_eq!(done.code(), 1, "{number}: {done}");
         assert!(!done.err.contains("payload:"), "{done}");
     }
+}
+
+fn directories_of_exec_on_its_way(t: &T) {
+    let mut bundle = Bundle::new(t, &["attack", "climb", "6"]);
+    let all = json!(["CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"]);
+    bundle.set("/process/capabilities", json!({"bounding": all, "effective": all, "permitted": all}));
+    let container = Container::new(t, &mut bundle);
+    container.up().until("ready");
+    let mut count = 0;
+    while container.status() == "running" && count < crate::rounds(300) {
+        // The container may end while a process is on its way into it.
+        container.exec(&["/payload", "exit", "0"]);
+        count += 1;
+    }
+    crate::own_program::end_of(&container);
+    let printed = container.printed();
+    let seen: serde_json::Value = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
+    assert!(seen["seen"].as_u64().unwrap() > 5, "not exercised: {count} execs, {seen}");
+    assert_eq!(seen["got"], json!([]), "directories of the host: {seen}");
+    container.delete();
 }

@@ -302,14 +302,6 @@ impl Cgroup {
         v1.map(|member| member.dir.file("tasks", OFlags::WRONLY)).collect()
     }
 
-    /// `cgroup.procs` of the version 2 directory, open for writing: for a process that is not born there.
-    ///
-    /// # Errors
-    /// The file cannot be opened.
-    pub(crate) fn entry(&self) -> Result<Option<OwnedFd>> {
-        self.v2().map(|member| member.dir.file("cgroup.procs", OFlags::WRONLY)).transpose()
-    }
-
     /// Pids of all processes in it and below, as this process's pid namespace numbers them (0: not visible in it).
     ///
     /// # Errors

@@ -1,11 +1,12 @@
 //! Where in a container's cgroup a further process goes: below it by name, or beside its first process.
 //!
-//! Must not: leave the container's cgroup. Tests: `tests/root/exec_cgroup.rs`.
+//! Must not: leave the container's cgroup. Tests: `tests/root/places.rs`.
 
 use std::os::fd::OwnedFd;
 
 use rustix::fs::OFlags;
 
+use super::dir::Dir;
 use super::error::{CgroupError, Result};
 use super::group::{Cgroup, Member, walk};
 use super::layout::Version;
@@ -70,6 +71,11 @@ impl Cgroup {
     /// # Errors
     /// A directory cannot be read.
     pub(crate) fn directory_of(&self, pid: i32) -> Result<Option<OwnedFd>> {
+        self.found(pid, &mut |dir| dir.file(".", OFlags::RDONLY | OFlags::DIRECTORY))
+    }
+
+    /// What `open` opens in that directory.
+    fn found(&self, pid: i32, open: &mut dyn FnMut(&Dir) -> Result<OwnedFd>) -> Result<Option<OwnedFd>> {
         let Some(member) = self.v2() else { return Ok(None) };
         let number = pid.to_string();
         let mut found = None;
@@ -78,33 +84,29 @@ impl Cgroup {
             if found.is_none()
                 && dir.read("cgroup.procs").is_ok_and(|all| all.lines().any(|one| one == number))
             {
-                found = Some(dir.file(".", OFlags::RDONLY | OFlags::DIRECTORY)?);
+                found = Some(open(dir)?);
             }
             Ok(())
         })?;
         Ok(found)
     }
 
-    /// The version 2 directory for a further process that is cloned into it: this one, or where `pid` is when this one hands controllers
-    /// down to cgroups below it.
+    /// `cgroup.procs` of a version 2 directory, open for writing, for a further process that is not born there: of this one, or of where
+    /// `pid` is when this one hands controllers down to cgroups below it.
     ///
     /// # Errors
-    /// A directory cannot be read.
-    pub(crate) fn directory_beside(&self, pid: Option<i32>) -> Result<Option<OwnedFd>> {
-        /// Links of a directory without directories.
-        const ALONE: u128 = 2;
-        let Some((member, fd)) = self.v2().zip(self.into_cgroup_fd()) else { return Ok(None) };
-        // One cheap look for what almost none has; controllers are handed down where processes are below alone.
-        let links = rustix::fs::fstat(fd).map_or(ALONE, |stat| u128::from(stat.st_nlink));
-        if let Some(pid) = pid.filter(|_| links != ALONE) {
+    /// A file cannot be read or opened.
+    pub(crate) fn entry_beside(&self, pid: Option<i32>) -> Result<Option<OwnedFd>> {
+        let Some(member) = self.v2() else { return Ok(None) };
+        if let Some(pid) = pid {
             let down = member.dir.read("cgroup.subtree_control")?;
-            let found = if down.trim().is_empty() { None } else { self.directory_of(pid)? };
-            if found.is_some() {
-                return Ok(found);
+            if !down.trim().is_empty() {
+                if let Some(below) = self.found(pid, &mut |dir| dir.file("cgroup.procs", OFlags::WRONLY))? {
+                    return Ok(Some(below));
+                }
             }
         }
-        let copy = rustix::io::fcntl_dupfd_cloexec(fd, 0);
-        copy.map(Some).map_err(|e| CgroupError::call("duplicate", member.dir.path(), e))
+        member.dir.file("cgroup.procs", OFlags::WRONLY).map(Some)
     }
 
     /// Whether processes in it stand still, because it or one above it is frozen.

@@ -256,6 +256,9 @@ fn step_failure(message: &Message, wording: &StepRecord) -> Error {
     }
 }
 
+/// The code of a failure for want of room for a second process.
+pub(crate) const NO_ROOM: &str = "no-room";
+
 /// The codes of what init opens on the host are those of `open.rs`.
 fn code(message: &Message, wording: &StepRecord) -> &'static str {
     match (wording.name.as_str(), wording.wording.as_str(), message.errno) {
@@ -263,6 +266,7 @@ fn code(message: &Message, wording: &StepRecord) -> &'static str {
         ("OpenHostTree", "open the bind source", libc::ENOENT | libc::ENOTDIR) => "mount-source-missing",
         ("OpenHostTree", "open the bind source", _) => "mount-source",
         ("OpenHostTree", ..) => "host-device",
+        ("SecondClone", _, libc::EAGAIN) => NO_ROOM,
         _ => "step-failed",
     }
 }
@@ -312,10 +316,10 @@ fn hint(message: &Message, wording: &StepRecord) -> Option<&'static str> {
             Some("the key quota is used up; --no-new-keyring does without")
         }
         ("Seccomp", _, libc::EACCES) => Some("without noNewPrivileges the filter needs CAP_SYS_ADMIN"),
-        ("SecondClone", _, libc::EBUSY) => {
+        ("JoinCgroup", _, libc::EBUSY) => {
             Some("the cgroup hands controllers down to cgroups below it, and takes no processes itself")
         }
-        ("SecondClone", _, libc::EOPNOTSUPP) => {
+        ("JoinCgroup", _, libc::EOPNOTSUPP) => {
             Some("the cgroup is a threaded one, or below one: it takes threads alone")
         }
         ("SecondClone", _, libc::EAGAIN) => Some("a limit of processes leaves no room, such as pids.limit"),

@@ -18,7 +18,7 @@ use super::refused;
 use crate::cgroup::{Cgroup, CgroupRecord};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::observe::Watch;
-use crate::plan::script::{Answer, Planned, Script};
+use crate::plan::script::{Answer, Planned, Script, Sharing};
 use crate::process::{self, Identity, Line};
 use crate::state::StepRecord;
 use crate::sys::clone::{clone_sharing_walker, clone_walker};
@@ -26,6 +26,7 @@ use coracle_init::Memory;
 use coracle_init::program::{Program, Slot};
 use coracle_init::wire::{Kind, Message};
 use nix::sys::signal::{SigSet, SigmaskHow};
+use rustix::io::Errno;
 use std::borrow::Cow;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -108,8 +109,11 @@ impl Session {
     /// # Errors
     /// What cannot be opened, or the kernel's refusal of the clone.
     pub(crate) fn begin(script: Script, setting: Setting<'_>, watch: &Watch<'_>) -> Result<Self> {
-        let shares = script.shares_memory && setting.own_process;
-        let withheld = (setting.own_process && !shares).then(crate::sys::memory::withhold);
+        let memory = if setting.own_process { script.memory } else { Sharing::Copied };
+        // Of the second process, too, when the first runs in this memory.
+        if setting.own_process && memory != Sharing::Beside {
+            crate::sys::memory::withhold().for_good();
+        }
         let mut opened = watch
             .step(Phase::Mounts, "open sources", || open_all(&script.opens, setting.cgroup, setting.init))?;
         opened.extend(setting.slots);
@@ -137,32 +141,28 @@ impl Session {
         let into = setting.cgroup.filter(|_| script.into_cgroup).and_then(Cgroup::into_cgroup_fd);
         let mask = Mask::block_all()?;
         let report = theirs.as_raw_fd();
-        let refused = |e| clone_failure(e, script.clone_flags);
-        let (arena, cloned) = if shares {
-            let (slots, words, kept) = (slots.leak(), words.leak(), kept.leak());
-            let arena: &'static [u8] = arena.leak();
-            let memory = Memory { slots, words, report, kept, spare_stack: None, spare_tree };
-            let clone = || clone_sharing_walker(script.clone_flags, into, arena, memory).map_err(refused);
-            (Cow::Borrowed(arena), watch.step(Phase::Namespaces, "clone", clone))
-        } else {
-            let mut clone = |into: Option<BorrowedFd<'_>>| {
+        let here = memory == Sharing::Instead;
+        let flags = script.clone_flags;
+        let clone_into = |clone: &mut Clone<'_>| {
+            watch.step(Phase::Namespaces, "clone", || cloned_into(into, setting.beside, flags, clone))
+        };
+        let (arena, cloned) = if memory == Sharing::Copied {
+            let cloned = clone_into(&mut |into| {
                 let (slots, words, kept) = (&mut slots[..], &mut words[..], &kept[..]);
                 let memory = Memory { slots, words, report, kept, spare_stack: None, spare_tree };
-                clone_walker(script.clone_flags, into, &arena, memory)
-            };
-            let cloned = watch.step(Phase::Namespaces, "clone", || match (clone(into), setting.beside) {
-                // It has cgroups below it and takes no processes itself.
-                (Err(rustix::io::Errno::BUSY), Some((cgroup, pid))) if into.is_some() => {
-                    let place = cgroup.directory_of(pid)?;
-                    let place = place.as_ref().map(AsFd::as_fd).or(into);
-                    clone(place).map_err(refused)
-                }
-                (cloned, _) => cloned.map_err(refused),
+                clone_walker(flags, into, &arena, memory)
             });
             (Cow::Owned(arena), cloned)
+        } else {
+            let (arena, kept): (&'static [u8], &'static [i32]) = (arena.leak(), kept.leak());
+            let cloned = clone_into(&mut |into| {
+                let (slots, words) = (slots.clone().leak(), words.clone().leak());
+                let memory = Memory { slots, words, report, kept, spare_stack: None, spare_tree };
+                clone_sharing_walker(flags, into, arena, memory, here)
+            });
+            (Cow::Borrowed(arena), cloned)
         };
         drop(mask);
-        drop(withheld);
         let (pid, pidfd) = cloned?;
         drop(theirs);
         drop(opened);
@@ -554,23 +554,43 @@ fn silent(error: Error) -> Error {
     }
 }
 
-fn clone_failure(errno: rustix::io::Errno, flags: u64) -> Error {
+/// One try to clone, into a cgroup by its directory.
+type Clone<'c> = dyn FnMut(Option<BorrowedFd<'_>>) -> std::result::Result<(i32, OwnedFd), Errno> + 'c;
+
+/// Clones into a cgroup, or to where a process of it is when it has cgroups below it and takes no processes itself.
+fn cloned_into(
+    into: Option<BorrowedFd<'_>>,
+    beside: Option<(&Cgroup, i32)>,
+    flags: u64,
+    clone: &mut Clone<'_>,
+) -> Result<(i32, OwnedFd)> {
+    let cloned = match (clone(into), beside) {
+        (Err(Errno::BUSY), Some((cgroup, pid))) if into.is_some() => {
+            let place = cgroup.directory_of(pid)?;
+            clone(place.as_ref().map(AsFd::as_fd).or(into))
+        }
+        (cloned, _) => cloned,
+    };
+    cloned.map_err(|errno| clone_failure(errno, flags))
+}
+
+fn clone_failure(errno: Errno, flags: u64) -> Error {
     let error = Error::os("clone the container's init", errno).with_code("clone").in_phase(Phase::Namespaces);
     let user = flags & 0x1000_0000 != 0;
     match errno {
-        rustix::io::Errno::NOSYS => error.with_hint("clone3 is missing: coracle needs Linux 5.10, and no filter that hides it"),
-        rustix::io::Errno::PERM | rustix::io::Errno::NOSPC
+        Errno::NOSYS => error.with_hint("clone3 is missing: coracle needs Linux 5.10, and no filter that hides it"),
+        Errno::PERM | Errno::NOSPC
             if user && refused::user_namespaces().is_some() =>
         {
             error.with_hint(refused::user_namespaces().unwrap_or_default())
         }
-        rustix::io::Errno::PERM if user => {
+        Errno::PERM if user => {
             error.with_hint("user namespaces are forbidden here: see the sysctls kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns and user.max_user_namespaces")
         }
-        rustix::io::Errno::PERM => error.with_hint("new namespaces need root, or a new user namespace in the configuration"),
-        rustix::io::Errno::BUSY => error.with_hint("the cgroup hands controllers down to cgroups below it, and takes no processes itself"),
-        rustix::io::Errno::OPNOTSUPP => error.with_hint("the cgroup is a threaded one, or below one: it takes threads alone"),
-        rustix::io::Errno::NOSPC => error.with_hint("a limit of user.max_*_namespaces is reached, or namespaces are nested too deeply"),
+        Errno::PERM => error.with_hint("new namespaces need root, or a new user namespace in the configuration"),
+        Errno::BUSY => error.with_hint("the cgroup hands controllers down to cgroups below it, and takes no processes itself"),
+        Errno::OPNOTSUPP => error.with_hint("the cgroup is a threaded one, or below one: it takes threads alone"),
+        Errno::NOSPC => error.with_hint("a limit of user.max_*_namespaces is reached, or namespaces are nested too deeply"),
         _ => error,
     }
 }

@@ -8,7 +8,7 @@ use super::hooks::{self, StateText};
 use super::lsm::{self, Labels};
 use super::namespaces;
 use super::process::{self, Filter, Gate};
-use super::script::{Maps, NetDevice, Planned, Script};
+use super::script::{Maps, NetDevice, Planned, Script, Sharing};
 use super::{cgroup as cgroups, devices, memory, mounts, seccomp, sources};
 use crate::cgroup::CgroupPlan;
 use crate::error::{Error, ErrorKind, Phase, Result};
@@ -236,7 +236,9 @@ pub(crate) fn plan(
         &mut |script| hooks::plan_inside(script, &state, HookPoint::StartContainer, hook_output, "/"),
         choices.preserve,
     )?;
-    script.shares_memory = choices.at_once && memory::may_be_shared(&valid, &script, cgroup.unit.is_some());
+    if choices.at_once && memory::may_be_shared(&valid, &script, cgroup.unit.is_some()) {
+        script.memory = Sharing::Beside;
+    }
     Ok(ContainerPlan {
         id: id.to_owned(),
         bundle: bundle.to_path_buf(),

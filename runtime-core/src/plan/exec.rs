@@ -2,15 +2,15 @@
 //!
 //! Trusted is only what was opened outside: the recorded init's pidfd, the recorded filter, the cgroup by its recorded identity.
 //!
-//! The cgroup, and why then: a process counts in it until it is reaped, and pids.limit may leave room for one. With a second clone that one is
-//! the second process; it enters before the cgroup namespace is joined, for from inside of that the first process's own cgroup does not
-//! exist. Below a user namespace the second process has no right to enter: there the first one does, and both count for a moment.
+//! The cgroup: the first process is born there, and a second one inherits it, so that the one that the container sees has no directory of the
+//! host open. Both count for a moment. Where pids.limit leaves room for one alone, the second enters by itself; before the cgroup namespace is
+//! joined, for from inside of that the cgroup that it comes from does not exist. Below a user namespace it has no right to.
 //!
 //! Must not: touch the machine, read the bundle. Tests: golden plans; `tests` package, lifecycle and hostile.
 
 use super::lsm::Labels;
 use super::process::{self, Cpus, Filter, Gate};
-use super::script::{Answer, Open, Script};
+use super::script::{Answer, Open, Script, Sharing};
 use super::seccomp;
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::host::SecurityModules;
@@ -57,6 +57,17 @@ pub(crate) struct Choices {
     pub(crate) preserve: u32,
     pub(crate) streams: bool,
     pub(crate) no_new_keyring: bool,
+    pub(crate) room: Room,
+}
+
+/// For how many processes the cgroup's limit leaves room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// Two, as is supposed first.
+    #[default]
+    Two,
+    /// One.
+    One,
 }
 
 /// How a process gets into a version 2 cgroup.
@@ -66,8 +77,6 @@ pub(crate) enum Entry {
     None,
     /// It is born there.
     Born,
-    /// The second clone is born there, by the directory in this slot.
-    Second(Slot),
     /// It writes itself to the file in this slot.
     Written(Slot),
 }
@@ -101,13 +110,12 @@ pub(crate) fn plan(
     let own = |kind| container.namespaces.contains(&kind);
     let user_namespace = own(NamespaceKind::User);
     let second = own(NamespaceKind::Pid);
-    let late = second && !user_namespace;
-    let entry = match (container.into_cgroup, late, &valid.affinity_initial) {
-        (false, ..) => Entry::None,
-        (true, true, _) => Entry::Second(script.slot()?),
+    let late = second && !user_namespace && choices.room == Room::One;
+    let entry = match (container.into_cgroup, late || valid.affinity_initial.is_some()) {
+        (false, _) => Entry::None,
         // Whoever is born in the cgroup has no time before it.
-        (true, false, Some(_)) => Entry::Written(script.slot()?),
-        (true, false, None) => Entry::Born,
+        (true, true) => Entry::Written(script.slot()?),
+        (true, false) => Entry::Born,
     };
     script.into_cgroup = entry == Entry::Born;
     let joins = (0..container.joins).map(|_| script.slot()).collect::<Result<Vec<_>>>()?;
@@ -188,25 +196,29 @@ pub(crate) fn plan(
         );
         script.step("", phase, Step::NonDumpable);
     }
-    if second {
-        let cgroup = match entry {
-            Entry::Second(slot) => slot,
-            _ => Slot::NONE,
-        };
-        script.step("", phase, Step::SecondClone { flags: 0, cgroup });
-        script.step("", phase, Step::NonDumpable);
-        if cgroup != Slot::NONE {
-            script.step("", Phase::Cgroup, Step::Close { fd: cgroup });
-        }
-        if late {
-            enter_cgroups(&mut script, &joins);
-        }
+    let later = init.zip(Some(nstype(apart)?).filter(|nstype| *nstype != 0));
+    if let Some(fd) = init.filter(|_| later.is_none()) {
+        script.step("", phase, Step::Close { fd });
     }
-    if let Some(fd) = init {
-        let nstype = nstype(apart)?;
-        if nstype != 0 {
-            script.step("", phase, Step::JoinNamespace { fd, nstype });
+    if second {
+        // Below a user namespace the container may trace what is in it, seen or not. To join a time namespace memory must be the process's
+        // alone (kernel/time/namespace.c), and who waits for an answer is not the one to be waited for.
+        if !user_namespace && !own(NamespaceKind::Time) && script.answers.is_empty() {
+            script.memory = Sharing::Instead;
+            if valid.affinity_initial.is_none() {
+                // It came to the processor of who waits for it; the second shall go to another.
+                let mask = script.arena.raw(&process::every_cpu())?;
+                script.step("", Phase::Process, Step::CpuAffinity { mask });
+            }
         }
+        script.step("", phase, Step::SecondClone { flags: 0 });
+        script.step("", phase, Step::NonDumpable);
+    }
+    if late {
+        enter_cgroups(&mut script, joins.iter().chain(&written));
+    }
+    if let Some((fd, nstype)) = later {
+        script.step("", phase, Step::JoinNamespace { fd, nstype });
         script.step("", phase, Step::Close { fd });
     }
     super::namespaces::settle(&mut script, choices.no_new_keyring, &wanted.labels)?;
@@ -309,10 +321,15 @@ mod tests {
     }
 
     fn planned(extra: &str, container: &Container) -> String {
+        planned_for(Room::Two, extra, container)
+    }
+
+    fn planned_for(room: Room, extra: &str, container: &Container) -> String {
         let text =
             format!(r#"{{"user":{{"uid":0,"gid":0}},"cwd":"/","args":["/x"],"env":["HOME=/"]{extra}}}"#);
         let valid = validate_process(&Process::from_slice(text.as_bytes()).unwrap()).unwrap();
-        let plan = plan(&valid, container, u64::MAX, SecurityModules::default(), Choices::default()).unwrap();
+        let choices = Choices { room, ..Choices::default() };
+        let plan = plan(&valid, container, u64::MAX, SecurityModules::default(), choices).unwrap();
         let mut out = String::new();
         show::script(&mut out, &plan.script).unwrap();
         out
@@ -330,20 +347,13 @@ mod tests {
             for namespaces in
                 [vec![], vec![NamespaceKind::Pid], vec![NamespaceKind::Pid, NamespaceKind::User]]
             {
-                let late = namespaces.len() == 1;
                 let around = Container { joins, into_cgroup, namespaces, ..container() };
                 let plan = planned(affinity, &around);
                 let initial = lines(&plan, "init    CpuAffinity mask=0,1,2,7  # /execCPUAffinity/initial");
                 let last = lines(&plan, "init    CpuAffinity mask=1  # /execCPUAffinity/final");
-                let mut enter = lines(&plan, "init    JoinCgroup");
-                assert_eq!(enter.len(), joins + usize::from(into_cgroup && !late), "{plan}");
-                if late && into_cgroup {
-                    enter.extend(lines(&plan, "init    SecondClone cgroup=$0"));
-                }
-                assert!(
-                    !enter.is_empty() && !plan.contains("into the cgroup"),
-                    "nobody is born there: {plan}"
-                );
+                let enter = lines(&plan, "init    JoinCgroup");
+                assert_eq!(enter.len(), joins + usize::from(into_cgroup), "{plan}");
+                assert!(!plan.contains("into the cgroup"), "nobody is born there: {plan}");
                 assert_eq!((initial.len(), last.len()), (1, 1), "{plan}");
                 assert!(enter.iter().all(|n| initial[0] < *n && *n < last[0]), "{plan}");
             }
@@ -352,7 +362,8 @@ mod tests {
 
     #[test]
     fn without_last_processors_the_kernel_decides() {
-        let count = |extra: &str| planned(extra, &container()).matches("CpuAffinity").count();
+        let alone = Container { namespaces: vec![NamespaceKind::Mount], ..container() };
+        let count = |extra: &str| planned(extra, &alone).matches("CpuAffinity").count();
         assert_eq!(
             count(r#","execCPUAffinity":{"initial":"0"}"#),
             1,
@@ -366,26 +377,65 @@ mod tests {
         );
     }
 
+    /// What lends the first process the command's memory, and gives the second its processors back.
     #[test]
-    fn one_process_enters_the_cgroup_and_from_outside_its_namespace() {
+    fn memory_is_lent_to_who_is_not_seen() {
+        use NamespaceKind::{Mount, Pid, Time, User};
+        let lent = |extra: &str, namespaces: Vec<NamespaceKind>| {
+            let plan = planned(extra, &Container { namespaces, ..container() });
+            plan.contains("which waits for it").then(|| lines(&plan, "init    CpuAffinity").len())
+        };
+        assert_eq!(lent("", vec![Mount, Pid]), Some(2));
+        assert_eq!(lent(r#","execCPUAffinity":{"initial":"0"}"#, vec![Mount, Pid]), Some(1));
+        assert_eq!(lent("", vec![Mount]), None, "its own program comes into the container");
+        assert_eq!(lent("", vec![User, Mount, Pid]), None);
+        assert_eq!(lent("", vec![Mount, Pid, Time]), None);
+        assert_eq!(lent(r#","oomScoreAdj":-5"#, vec![Mount, Pid]), None, "it waits for an answer");
+    }
+
+    /// Whether these lines are all there, in this order.
+    fn in_order(plan: &str, wanted: &[&str]) -> bool {
+        let found: Vec<usize> = wanted.iter().flat_map(|start| lines(plan, start)).collect();
+        found.len() == wanted.len() && found.is_sorted()
+    }
+
+    #[test]
+    fn who_is_seen_was_born_in_the_cgroup_and_has_nothing_open() {
         use NamespaceKind::{Cgroup, Mount, Pid, User};
-        let plain = planned("", &Container { namespaces: vec![Mount, Cgroup], ..container() });
-        assert!(
-            plain.contains("into the cgroup") && plain.contains("JoinNamespace fd=$0 nstype=mount,cgroup")
-        );
-        let late = planned("", &Container { namespaces: vec![Mount, Pid, Cgroup], joins: 1, ..container() });
-        assert!(!late.contains("into the cgroup"), "{late}");
+        let alone = planned("", &Container { namespaces: vec![Mount, Cgroup], ..container() });
+        assert!(alone.contains("into the cgroup") && !alone.contains("SecondClone"), "{alone}");
+        assert!(alone.contains("JoinNamespace fd=$0 nstype=mount,cgroup"), "{alone}");
+        let order = [
+            "init    JoinCgroup fd=$0",
+            "init    Close fd=$0",
+            "init    JoinNamespace fd=$1 nstype=",
+            "init    Close fd=$1",
+            "init    SecondClone",
+        ];
+        for namespaces in [vec![Mount, Pid, Cgroup], vec![User, Pid, Cgroup]] {
+            let plan = planned("", &Container { namespaces, joins: 1, ..container() });
+            assert!(plan.contains("into the cgroup") && in_order(&plan, &order), "{plan}");
+        }
+    }
+
+    #[test]
+    fn where_there_is_room_for_one_the_second_enters_from_outside_the_cgroup_namespace() {
+        use NamespaceKind::{Cgroup, Mount, Pid, User};
+        let around = Container { namespaces: vec![Mount, Pid, Cgroup], joins: 1, ..container() };
+        let plan = planned_for(Room::One, "", &around);
         let order = [
             "init    JoinNamespace fd=$2 nstype=pid,mount",
-            "init    SecondClone cgroup=$0",
+            "init    SecondClone",
             "init    JoinCgroup fd=$1",
+            "init    JoinCgroup fd=$0",
             "init    JoinNamespace fd=$2 nstype=cgroup",
+            "init    Close fd=$2",
         ];
-        let found: Vec<usize> = order.iter().flat_map(|start| lines(&late, start)).collect();
-        assert!(found.len() == 4 && found.is_sorted(), "{found:?} {late}");
-        let below = planned("", &Container { namespaces: vec![User, Pid, Cgroup], joins: 1, ..container() });
-        assert!(below.contains("into the cgroup"), "{below}");
-        assert!(lines(&below, "init    JoinCgroup")[0] < lines(&below, "init    SecondClone")[0], "{below}");
+        assert!(!plan.contains("into the cgroup") && in_order(&plan, &order), "{plan}");
+        for namespaces in [vec![Mount, Cgroup], vec![User, Pid, Cgroup]] {
+            let around = Container { namespaces, ..around.clone() };
+            assert_eq!(planned_for(Room::One, "", &around), planned("", &around), "nothing else can be done");
+        }
     }
 
     #[test]

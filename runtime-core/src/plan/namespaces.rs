@@ -197,7 +197,7 @@ fn second_clone(
     let time = wanted.is_new(NamespaceKind::Time) && around.kernel < (6, 0);
     if pid || time {
         let kind = if pid { NamespaceKind::Pid } else { NamespaceKind::Time };
-        let step = Step::SecondClone { flags: 0, cgroup: Slot::NONE };
+        let step = Step::SecondClone { flags: 0 };
         script.step(pointer(wanted, kind), Phase::Namespaces, step);
     }
     Ok(())

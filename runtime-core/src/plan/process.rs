@@ -146,10 +146,9 @@ fn plan_scheduling(script: &mut Script, wanted: &Wanted<'_>) -> Result<()> {
     let phase = Phase::Process;
     let process = wanted.process;
     let at = |field: &str| format!("{}/{field}", wanted.pointer);
-    // More bits than any kernel has CPUs; the kernel takes those that the cpuset allows.
     let cpus = match wanted.cpus {
         Cpus::Only(cpus) => Some((at("execCPUAffinity/final"), cpus.mask())),
-        Cpus::All => Some((String::new(), vec![0xff; 1024])),
+        Cpus::All => Some((String::new(), every_cpu())),
         Cpus::Kept => None,
     };
     if let Some((pointer, mask)) = cpus {
@@ -180,6 +179,11 @@ fn plan_scheduling(script: &mut Script, wanted: &Wanted<'_>) -> Result<()> {
         script.step("/linux/personality", phase, Step::Personality { domain });
     }
     Ok(())
+}
+
+/// Every processor: more bits than any kernel has of them. It takes those that the cpuset allows.
+pub(super) fn every_cpu() -> Vec<u8> {
+    vec![0xff; 1024]
 }
 
 /// Plans from the limits to the last step before the gate, the gate, and what follows it.

@@ -24,6 +24,19 @@ pub(crate) struct Planned<T> {
     pub(crate) what: T,
 }
 
+/// Whether a child may run in the memory of a process that is the runtime's own, instead of in a copy: nobody who could trace it sees it before
+/// it has left that memory, and nothing that it does needs a memory of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// It runs in a copy.
+    #[default]
+    Copied,
+    /// It runs beside the process, which goes on with its own work.
+    Beside,
+    /// It runs instead of the process, which soon waits for it; it makes a second process, which has a copy, and ends.
+    Instead,
+}
+
 /// Lines of `uid_map` and `gid_map`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Maps {
@@ -100,9 +113,8 @@ pub(crate) struct NetDevice {
 pub(crate) struct Script {
     /// Namespace flags of the clone itself.
     pub(crate) clone_flags: u64,
-    /// Whether the child may run in the memory of a process that is the runtime's own, instead of in a copy: nobody who could trace it
-    /// sees it before it has left that memory, and nothing that it does needs a memory of its own.
-    pub(crate) shares_memory: bool,
+    /// What memory the child runs in.
+    pub(crate) memory: Sharing,
     /// Whether the clone puts the child into the cgroup (version 2 alone).
     pub(crate) into_cgroup: bool,
     /// What the parent opens before the clone.
@@ -140,7 +152,7 @@ impl Script {
     pub(crate) fn new() -> Self {
         Self {
             clone_flags: 0,
-            shares_memory: false,
+            memory: Sharing::Copied,
             into_cgroup: false,
             opens: Vec::new(),
             answers: Vec::new(),

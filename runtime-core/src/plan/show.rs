@@ -4,7 +4,7 @@
 //!
 //! Must not: leave out a step or a field. Tests: golden plans.
 
-use super::script::{Answer, Open, Planned, Script};
+use super::script::{Answer, Open, Planned, Script, Sharing};
 use crate::validate::{HookPoint, ValidHook};
 use coracle_init::SchedAttr;
 use coracle_init::program::{Bytes, HEADER_LEN, Header, Program, Slot, Step, Value};
@@ -19,8 +19,11 @@ pub(crate) fn script(out: &mut dyn Write, script: &Script) -> fmt::Result {
     }
     let flags = names(script.clone_flags, CLONE_FLAGS);
     let cgroup = if script.into_cgroup { " into the cgroup" } else { "" };
-    let memory =
-        if script.shares_memory { ", sharing the memory of a process of the runtime's own" } else { "" };
+    let memory = match script.memory {
+        Sharing::Copied => "",
+        Sharing::Beside => ", sharing the memory of a process of the runtime's own",
+        Sharing::Instead => ", sharing the memory of a process of the runtime's own, which waits for it",
+    };
     writeln!(
         out,
         "launch  clone {}{cgroup}{memory}",

@@ -7,6 +7,7 @@
 
 use coracle_init::{Memory, Network, walk};
 use rustix::io::Errno;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -161,7 +162,7 @@ pub(crate) fn clone_walker(
 }
 
 /// The same, but the child runs in this process's memory until it executes its program or ends: nothing is copied. What it uses is never
-/// given back, so this is for a process that ends soon.
+/// given back, so this is for a process that ends soon. With `here` the child is kept on this processor until it sets its affinity.
 ///
 /// # Errors
 /// As [`clone_walker`].
@@ -170,11 +171,29 @@ pub(crate) fn clone_sharing_walker(
     cgroup: Option<BorrowedFd<'_>>,
     arena: &'static [u8],
     memory: Memory<'static>,
+    here: bool,
 ) -> Result<(i32, OwnedFd), Errno> {
     let lowest = lasting(STACK);
     let start = Box::leak(Box::new(Start { arena, memory }));
+    // The kernel would wake another processor for it, while this one goes to sleep.
+    let affinity = if here { stay_here() } else { None };
     // SAFETY: what the child reads and writes is its alone from here on, and lives as long as the process.
-    unsafe { clone(flags | u64::from(libc::CLONE_VM.unsigned_abs()), cgroup, lowest, start) }
+    let cloned = unsafe { clone(flags | u64::from(libc::CLONE_VM.unsigned_abs()), cgroup, lowest, start) };
+    if let Some(before) = affinity {
+        // It was allowed a moment ago; and nothing depends on it.
+        let _ = sched_setaffinity(None, &before);
+    }
+    cloned
+}
+
+/// Keeps this thread on the processor that it is on; answers where it was allowed before. `None` where that cannot be said (more than 1024
+/// processors): then the kernel chooses.
+fn stay_here() -> Option<CpuSet> {
+    let before = sched_getaffinity(None).ok()?;
+    let mut here = CpuSet::new();
+    here.set(sched_getcpu());
+    sched_setaffinity(None, &here).ok()?;
+    Some(before)
 }
 
 /// # Safety

@@ -338,6 +338,12 @@ fn image() -> [(usize, usize); WRITABLE] {
 }
 
 impl Withheld {
+    /// For all children to come: to look at the same mappings once more would cost as much. Children that walk data allocated after this
+    /// need none of it, and a program that ends soon makes no others.
+    pub(crate) fn for_good(self) {
+        std::mem::forget(self);
+    }
+
     fn advise(&self, advice: i32) {
         let ranges = self.heap.into_iter().chain([self.stack]).chain(self.image);
         for (start, end) in ranges.filter(|(start, end)| end > start) {

@@ -41,14 +41,15 @@ fn bounding_set(part: u32) -> Result<(u64, u64), Fail> {
     Ok((known, set))
 }
 
-/// Part 0 keeps capabilities over a change of ids, part 2 drops. `capabilities` reads the set back.
-pub(crate) fn bounding(wanted: u64) -> Result<(), Fail> {
+/// Part 0 keeps capabilities over a change of ids, part 1 reads, part 2 drops. One call for each capability, for a security module may
+/// look at every one: what was dropped need not be read, and nothing brings it back (capabilities(7)).
+pub(crate) fn bounding(w: &mut Walk<'_>, wanted: u64) -> Result<(), Fail> {
     sys::prctl(Prctl::KeepCaps, 1, 0).at(0, Call::Prctl)?;
+    let (mut known, mut set) = (0, 0);
     for cap in 0..64 {
-        if wanted & bit(cap) != 0 {
-            continue;
-        }
-        match sys::prctl(Prctl::BoundingDrop, cap, 0) {
+        let wanted = wanted & bit(cap) != 0;
+        match sys::prctl(if wanted { Prctl::BoundingRead } else { Prctl::BoundingDrop }, cap, 0) {
+            Ok(is_set) if wanted && is_set != 0 => set |= bit(cap),
             Ok(_) => {}
             // The first one that does not exist.
             Err(Errno::INVAL) => break,
@@ -58,7 +59,9 @@ pub(crate) fn bounding(wanted: u64) -> Result<(), Fail> {
                 _ => return Err(Fail::new(2, Call::Prctl, errno)),
             },
         }
+        known |= bit(cap);
     }
+    w.bounding = Some((known, set));
     Ok(())
 }
 
@@ -129,9 +132,9 @@ fn compare_groups<const ROOM: usize>(groups: &[u8]) -> Result<bool, Fail> {
 }
 
 /// Part 0 reads what the kernel knows and the bounding set, 1 `capset`, 2 clears and raises ambient ones, 3 keepcaps off, 4 compares.
-pub(crate) fn capabilities(wanted: CapSets, ambient: u64, bounding: u64) -> Result<(), Fail> {
+pub(crate) fn capabilities(w: &Walk<'_>, wanted: CapSets, ambient: u64, bounding: u64) -> Result<(), Fail> {
     // Dropped by an earlier step; nothing here changes it.
-    let (known, set) = bounding_set(0)?;
+    let (known, set) = w.bounding.map_or_else(|| bounding_set(0), Ok)?;
     let wanted = CapSets {
         effective: wanted.effective & known,
         permitted: wanted.permitted & known,

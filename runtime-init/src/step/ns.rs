@@ -5,10 +5,11 @@
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
+use crate::path;
 use crate::program::{Slot, Str};
 use crate::report::{self, At, Fail, Say, alive_or_exit};
 use crate::step::exec::ignored_signals;
-use crate::sys::{self, Forked, Prctl};
+use crate::sys::{self, Fd, Forked, Prctl};
 use crate::walk::Walk;
 use crate::wire::{Call, Kind, Message};
 
@@ -90,17 +91,16 @@ pub(crate) fn join(w: &mut Walk<'_>, fd: Slot, nstype: i32) -> Result<(), Fail> 
 }
 
 /// Part 0 `pipe2`, 1 `clone3`, 2 `sendmsg`. The pipe keeps the order: what the new process sends comes after `Stage`.
-pub(crate) fn second_clone(w: &mut Walk<'_>, flags: u64, cgroup: Slot) -> Result<(), Fail> {
+pub(crate) fn second_clone(w: &mut Walk<'_>, flags: u64) -> Result<(), Fail> {
     const CLONE_PARENT: u64 = 0x8000;
-    let cgroup = w.slot_if(cgroup)?;
     let (told, tell) = sys::pipe().at(0, Call::Pipe2)?;
-    match sys::clone3(flags | CLONE_PARENT, cgroup).at(1, Call::Clone3)? {
+    match sys::clone3(flags | CLONE_PARENT).at(1, Call::Clone3)? {
         Forked::Parent { pid, pidfd } => {
+            // On a failure the other side of the pipe ends with this process.
             let mut stage = Message::plain(Kind::Stage);
             for (place, byte) in stage.detail.iter_mut().zip(pid.to_ne_bytes()) {
                 *place = byte;
             }
-            // On a failure the other side of the pipe ends with this process.
             report::send_fd(w.report, &stage, pidfd.raw()).at(2, Call::Sendmsg)?;
             let status = if rustix::io::write(&tell, &[1]) == Ok(1) { 0 } else { 1 };
             sys::exit(status)
@@ -171,13 +171,34 @@ pub(crate) fn loopback_up() -> Result<(), Fail> {
     sys::interface_flags(socket.raw(), c"lo", IFF_UP).at(1, Call::Ioctl).map(drop)
 }
 
-/// Opens a detached procfs of this pid namespace with everything in it. Parts as in `NewFs`.
+/// The container's procfs, or a detached one of this pid namespace with everything in it. Parts as in `NewFs`.
 pub(crate) fn sysctl_proc(w: &mut Walk<'_>, out: Slot) -> Result<(), Fail> {
     const NOSUID_NODEV_NOEXEC: u32 = 0x0e;
+    // One of our own has to be dissolved again, which takes an RCU grace period.
+    if let Some(proc) = own_proc(w) {
+        return w.fill(out, proc);
+    }
     let context = sys::fsopen(c"proc").at(0, Call::Fsopen)?;
     rustix::mount::fsconfig_create(&context).at(1, Call::Fsconfig)?;
     let tree = sys::fsmount(&context, NOSUID_NODEV_NOEXEC).at(2, Call::Fsmount)?;
     w.fill(out, tree)
+}
+
+/// The root of the procfs that the program attached on `/proc`, known by its device, when it is whole: writable, with `sys` in it, and nothing
+/// attached below.
+fn own_proc(w: &mut Walk<'_>) -> Option<Fd> {
+    use rustix::fs::{OFlags, ResolveFlags};
+    /// PROC_ROOT_INO (fs/proc/root.c).
+    const ROOT: u64 = 1;
+    let device = w.proc.filter(|_| !w.proc_has_mounts)?;
+    let root = w.root().ok()?;
+    let (dir, links) = (OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::NO_SYMLINKS);
+    let proc = sys::open(Some(root.raw()), c"proc", dir, Mode::empty(), links).ok()?;
+    let status = path::status(proc.raw()).ok()?;
+    let it_is = path::device(&status) == device && status.stx_ino == ROOT;
+    let below = links | ResolveFlags::NO_XDEV;
+    sys::open(Some(proc.raw()), c"sys", dir, Mode::empty(), below).ok()?;
+    (it_is && path::is_writable(proc.raw()).ok()?).then_some(proc)
 }
 
 /// Part 0 opens `sys`, part 1 the file, part 2 writes.

