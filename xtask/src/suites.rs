@@ -63,11 +63,12 @@ pub fn suites() -> Result<Vec<String>, String> {
 }
 
 /// The words that pick a suite's cases in the machine of the emulator (none: all of them): what differs with the host's cgroups.
-/// `None` for suites that do not run there: races and crashes need real speed.
+/// `None` for suites that do not run there: races and crashes need real speed, but for the race that is about cgroups.
 pub fn in_machine(suite: &str) -> Option<&'static [&'static str]> {
     match suite {
         "root" | "replay" => Some(&[]),
         "conformance" => Some(&crate::conformance::WITH_VERSION_2),
+        "hostile" => Some(&["descriptors::directories_of_exec_on_its_way"]),
         _ => None,
     }
 }
