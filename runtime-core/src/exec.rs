@@ -2,8 +2,8 @@
 //!
 //! Must not: read the bundle, or anything inside the container. Tests: `tests` package, lifecycle and hostile; `tests/embed`.
 
-use crate::cgroup::Cgroup;
 use crate::cgroup::place::Below;
+use crate::cgroup::{Cgroup, CgroupRecord};
 use crate::container::{Container, namespace_kind, no_cgroup, not_running};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::launch::create::each_join;
@@ -12,6 +12,7 @@ use crate::launch::session::{Session, Setting};
 use crate::launch::{diagnose, explain};
 use crate::plan::exec::{self, Choices, Entry, Room};
 use crate::plan::lsm;
+use crate::plan::memory::limits_memory;
 use crate::process::{self, ExitStatus, own_proc};
 use crate::rdt::RdtRecord;
 use crate::runtime::ContainerRecord;
@@ -110,6 +111,11 @@ impl<'c> Exec<'c> {
         self.stdio.check(valid.terminal)?;
         self.choices.streams = self.stdio.is_three();
         self.choices.no_new_keyring = container.record().no_new_keyring;
+        self.choices.own_process = container.runtime().own_process();
+        if self.ignore_paused {
+            // A first process that stands still would do so before it has closed what it inherits.
+            self.choices.room = Room::One;
+        }
         let seen = container.observe()?;
         match seen.status {
             Status::Running | Status::Created => {}
@@ -132,7 +138,7 @@ impl<'c> Exec<'c> {
         let place = Place { cgroup: below.as_ref().or(own), named: below.is_some() };
         let mut streams = std::mem::take(&mut self.stdio).open()?;
         let mut session = match self.enter(&valid, &seen, &place, &streams) {
-            Err(error) if error.code() == explain::NO_ROOM => {
+            Err(error) if error.code() == explain::NO_ROOM && self.room_for_one_helps() => {
                 self.choices.room = Room::One;
                 self.enter(&valid, &seen, &place, &streams)?
             }
@@ -201,6 +207,12 @@ impl<'c> Exec<'c> {
         Ok(session)
     }
 
+    /// Whether there is another way in, by which one process alone counts in the cgroup.
+    fn room_for_one_helps(&self) -> bool {
+        let own = |kind: &str| self.container.record().namespaces.iter().any(|n| n.kind == kind);
+        self.choices.room == Room::Two && own("pid") && !own("user")
+    }
+
     fn below(&self, own: Option<&Cgroup>) -> Result<Option<Cgroup>> {
         if self.places.is_empty() {
             return Ok(None);
@@ -240,6 +252,8 @@ impl<'c> Exec<'c> {
             }
             None => None,
         };
+        let limits = record.resources()?.is_some_and(limits_memory);
+        let memory_limited = limits || record.cgroup.as_ref().is_some_and(CgroupRecord::is_of_a_unit);
         let memory =
             record.memory_policy.as_ref().map(|policy| MemoryPlacement::recorded(policy.mode, &policy.nodes));
         Ok(exec::Container {
@@ -250,6 +264,7 @@ impl<'c> Exec<'c> {
             filter,
             joins,
             into_cgroup,
+            memory_limited,
             memory,
             personality: record.personality,
             class: record.rdt.as_ref().map(RdtRecord::tasks).unwrap_or_default(),

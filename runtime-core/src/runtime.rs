@@ -116,7 +116,7 @@ impl RuntimeBuilder {
     }
 
     /// The calling process belongs to the runtime and ends soon: its memory, with the variables of the program, may be kept out of the
-    /// child and of those that come after it (a `fork(2)` of its own would lack it too), and [`build`](Self::build) sets `SIGCHLD` to its
+    /// child and of those that come after it (one by a `fork(2)` of its own would not have its stack), and [`build`](Self::build) sets `SIGCHLD` to its
     /// default. For the binary.
     pub fn own_process(mut self, own: bool) -> Self {
         self.0.own_process = own;

@@ -361,7 +361,7 @@ steps! {
     Domainname { name: Str } = 61,
     /// Brings the interface `lo` up.
     LoopbackUp = 62,
-    /// Opens a detached unmasked procfs for `Sysctl` steps, into `out`.
+    /// Opens an unmasked procfs for `Sysctl` steps, into `out`: the one that was attached on `/proc`, or a detached one.
     SysctlProc { out: Slot } = 63,
     /// Writes `value` to `sys/<path>` below `proc`; `path` has slashes, no dot components, no links are followed.
     Sysctl { proc: Slot, path: Str, value: Str } = 64,
@@ -399,7 +399,8 @@ steps! {
     /// `setgroups` (unless `skip_groups`), `setresgid`, `setresuid`, read back and compared; non-dumpable again. With `keep_admin`
     /// CAP_SYS_ADMIN and CAP_SETPCAP are effective again after uid 0 was left. It clears the parent-death signal.
     Credentials { uid: u32, gid: u32, groups: Bytes, skip_groups: bool, keep_admin: bool } = 84,
-    /// `capset`, ambient cleared and raised, keepcaps off, all five sets read back and compared.
+    /// `capset`, ambient cleared and raised, keepcaps off; three sets and the ambient one are read back and compared, the bounding
+    /// one as `BoundingSet` left it.
     Capabilities { effective: u64, permitted: u64, inheritable: u64, ambient: u64, bounding: u64 } = 85,
     /// Working directory: `chdir`, the kernel's `getcwd` must start with `/`.
     /// With `optional` EACCES is left for a second try after the credentials changed.

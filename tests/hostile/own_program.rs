@@ -16,6 +16,7 @@ cases![
     executed_where_it_cannot_move,
     held_program,
     memory_of_run,
+    memory_of_exec,
     constants_of_run,
 ];
 
@@ -92,6 +93,41 @@ fn memory_of_run(t: &T) {
     assert!(!shared(&|bundle| _ = bundle.set("/process/oomScoreAdj", json!(100))));
     let hook = json!({"createContainer": [{"path": "/bin/true"}]});
     assert!(!shared(&|bundle| _ = bundle.set("/hooks", hook.clone())));
+}
+
+/// The first process of an exec is in the command's memory where nobody can use that, the second never.
+fn memory_of_exec(t: &T) {
+    t.differs("runc", "a way of its own");
+    t.differs("crun", "a way of its own");
+    t.needs(&[Need::Program("strace")]);
+    let clones = |change: &dyn Fn(&mut Bundle), process: &Value| {
+        let mut bundle = Bundle::new(t, &["ready"]);
+        change(&mut bundle);
+        let container = Container::new(t, &mut bundle);
+        container.ready();
+        let mut words = json!({"cwd": "/", "args": ["/payload", "exit", "0"], "user": {"uid": 0, "gid": 0}});
+        words.as_object_mut().unwrap().extend(process.as_object().cloned().unwrap_or_default());
+        let (document, trace) = (t.dir().join("process.json"), t.dir().join("calls"));
+        fs::write(&document, words.to_string()).unwrap();
+        let mut strace = std::process::Command::new("strace");
+        strace.args(["-f", "-qq", "-e", "trace=clone3", "-o"]).arg(&trace).arg(&t.runtime.path);
+        strace.arg("--root").arg(&container.root).args(["exec", "--process"]).arg(&document);
+        strace.arg(&container.id).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let done = bundle::spawn(&mut strace).unwrap().wait_with_output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        container.end();
+        let text = fs::read_to_string(&trace).unwrap();
+        text.lines().map(|call| call.contains("CLONE_VM")).collect::<Vec<bool>>()
+    };
+    let (plain, same) = (json!({}), |_: &mut Bundle| ());
+    assert_eq!(clones(&same, &plain), [true, false]);
+    assert_eq!(clones(&same, &json!({"oomScoreAdj": 100})), [false, false]);
+    assert_eq!(clones(&|bundle| _ = bundle.without_namespace("pid"), &plain), [false]);
+    let limit = json!({"limit": 64 << 20});
+    if cgroup::has("memory") {
+        let limited = |bundle: &mut Bundle| _ = bundle.set("/linux/resources/memory", limit.clone());
+        assert_eq!(clones(&limited, &plain), [false, false]);
+    }
 }
 
 /// Tables of functions are constants: nothing of the program can be written but its variables.

@@ -19,6 +19,7 @@ cases![
     detached,
     many_at_once,
     with_room_for_one_process,
+    without_room,
     does_not_leak,
 ];
 
@@ -325,6 +326,24 @@ fn does_not_leak(t: &T) {
     let call = container.call("exec").launched(["--keyring", "callers", "--key", "canary=secret"]);
     let done = call.then(["/payload", "do", r#"["find-key", "canary"]"#]).done().expect(0);
     assert!(done.json()[0].get("errno").is_some(), "the caller's key is not found: {done}");
+    container.end();
+}
+
+fn without_room(t: &T) {
+    t.needs(&[Need::Controller("pids")]);
+    t.differs("crun", "who is moved into a cgroup is not counted");
+    t.differs("runc", "who is moved into a cgroup is not counted");
+    let mut bundle = Bundle::new(t, &["ready"]);
+    bundle.set("/linux/resources/pids", json!({"limit": 1}));
+    let container = Container::new(t, &mut bundle);
+    container.ready();
+    let done = container.exec(&["/payload", "exit", "5"]);
+    if cgroup::mode() == cgroup::Mode::Version2 {
+        assert!(done.message().contains("clone the process") && done.err.contains("pids.limit"), "{done}");
+    } else {
+        // Version 1 has no way to be born in a cgroup.
+        done.expect(5);
+    }
     container.end();
 }
 

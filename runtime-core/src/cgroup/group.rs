@@ -69,6 +69,13 @@ pub struct CgroupRecord {
     unit: Option<UnitRecord>,
 }
 
+impl CgroupRecord {
+    /// Whether systemd made it, which may have given it limits of its own.
+    pub(crate) fn is_of_a_unit(&self) -> bool {
+        self.unit.is_some()
+    }
+}
+
 /// A container's cgroup, as open directories. None of them: the container has no cgroup of its own.
 ///
 /// Dropping it closes the directories and changes nothing.

@@ -110,7 +110,7 @@ fn root(path: &Path) -> Result<OwnedFd> {
 fn procfs() -> Result<OwnedFd> {
     const PATH: &str = "/proc";
     const MAGIC: u32 = 0x9fa0;
-    /// `PROC_ROOT_INO` (include/linux/proc_fs.h).
+    /// `PROC_ROOT_INO` (include/linux/proc_ns.h).
     const ROOT: u64 = 1;
     let broken = |e: Errno| Error::os("open the host's procfs", e).with_path(PATH);
     let fd = open(PATH, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(broken)?;

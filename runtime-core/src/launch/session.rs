@@ -68,6 +68,8 @@ pub(crate) struct Session {
     channel: Channel,
     pidfd: OwnedFd,
     identity: Identity,
+    /// Who cloned it and has to be reaped.
+    first: Option<OwnedFd>,
     /// Opened while the child is on its way to its program, and read when its channel is closed.
     line: Option<Line>,
     console: Option<OwnedFd>,
@@ -112,7 +114,7 @@ impl Session {
         let memory = if setting.own_process { script.memory } else { Sharing::Copied };
         // Of the second process, too, when the first runs in this memory.
         if setting.own_process && memory != Sharing::Beside {
-            crate::sys::memory::withhold().for_good();
+            crate::sys::memory::withhold();
         }
         let mut opened = watch
             .step(Phase::Mounts, "open sources", || open_all(&script.opens, setting.cgroup, setting.init))?;
@@ -170,6 +172,7 @@ impl Session {
             channel,
             identity: Identity { pid, pidfs_ino: None, start_time: None },
             pidfd,
+            first: None,
             console: None,
             line: None,
             network: setting.network,
@@ -468,12 +471,24 @@ impl Session {
         let [a, b, c, d, ..] = message.detail;
         let told = i32::from_ne_bytes([a, b, c, d]);
         let pid = process::pid_of(pidfd.as_fd())?.unwrap_or(told);
-        let stage = std::mem::replace(&mut self.pidfd, pidfd);
+        self.first = Some(std::mem::replace(&mut self.pidfd, pidfd));
         self.identity = Identity::of(pid, self.pidfd.as_fd())?;
-        // The first process has nothing left to do but to end; reaped so that it leaves no zombie in the host's process.
-        process::wait_exit(stage.as_fd(), None)?;
-        process::exit_status(stage.as_fd(), Duration::ZERO)?;
+        // It has nothing left to do but to end; unless its cgroup was frozen in this moment.
+        while !self.reap_first(SILENCE)? {
+            self.can_move()?;
+        }
         Ok(())
+    }
+
+    /// Reaps the first process, so that it leaves no zombie in the host's process, when it ends within that time.
+    fn reap_first(&mut self, time: Duration) -> Result<bool> {
+        let Some(first) = &self.first else { return Ok(true) };
+        let ended = process::wait_exit(first.as_fd(), Instant::now().checked_add(time))?;
+        if ended {
+            process::exit_status(first.as_fd(), Duration::ZERO)?;
+            self.first = None;
+        }
+        Ok(ended)
     }
 
     /// Does what the child waits for.
@@ -505,6 +520,10 @@ impl Drop for Session {
             let _ = process::send_signal(self.pidfd.as_fd(), libc::SIGKILL);
             let _ = process::wait_exit(self.pidfd.as_fd(), Instant::now().checked_add(FIRST_WORD));
             let _ = process::exit_status(self.pidfd.as_fd(), Duration::ZERO);
+        }
+        if let Some(first) = &self.first {
+            let _ = process::send_signal(first.as_fd(), libc::SIGKILL);
+            let _ = self.reap_first(FIRST_WORD);
         }
     }
 }
@@ -575,7 +594,9 @@ fn cloned_into(
 }
 
 fn clone_failure(errno: Errno, flags: u64) -> Error {
-    let error = Error::os("clone the container's init", errno).with_code("clone").in_phase(Phase::Namespaces);
+    // An added process joins namespaces, it makes none.
+    let what = if flags == 0 { "clone the process" } else { "clone the container's init" };
+    let error = Error::os(what, errno).with_code("clone").in_phase(Phase::Namespaces);
     let user = flags & 0x1000_0000 != 0;
     match errno {
         Errno::NOSYS => error.with_hint("clone3 is missing: coracle needs Linux 5.10, and no filter that hides it"),
@@ -590,6 +611,7 @@ fn clone_failure(errno: Errno, flags: u64) -> Error {
         Errno::PERM => error.with_hint("new namespaces need root, or a new user namespace in the configuration"),
         Errno::BUSY => error.with_hint("the cgroup hands controllers down to cgroups below it, and takes no processes itself"),
         Errno::OPNOTSUPP => error.with_hint("the cgroup is a threaded one, or below one: it takes threads alone"),
+        Errno::AGAIN => error.with_hint("a limit of processes leaves no room, such as pids.limit"),
         Errno::NOSPC => error.with_hint("a limit of user.max_*_namespaces is reached, or namespaces are nested too deeply"),
         _ => error,
     }

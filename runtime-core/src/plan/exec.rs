@@ -3,8 +3,9 @@
 //! Trusted is only what was opened outside: the recorded init's pidfd, the recorded filter, the cgroup by its recorded identity.
 //!
 //! The cgroup: the first process is born there, and a second one inherits it, so that the one that the container sees has no directory of the
-//! host open. Both count for a moment. Where pids.limit leaves room for one alone, the second enters by itself; before the cgroup namespace is
-//! joined, for from inside of that the cgroup that it comes from does not exist. Below a user namespace it has no right to.
+//! host's cgroups open. Both count for a moment. Where pids.limit leaves room for one alone, the second enters by itself; before the cgroup
+//! namespace is joined, for from inside of that the cgroup that it comes from does not exist. Below a user namespace it has no right to.
+//! So it is where the cgroup may be frozen, too: then the second alone waits for the end of that.
 //!
 //! Must not: touch the machine, read the bundle. Tests: golden plans; `tests` package, lifecycle and hostile.
 
@@ -43,6 +44,8 @@ pub(crate) struct Container {
     pub(crate) joins: usize,
     /// It is in a version 2 cgroup.
     pub(crate) into_cgroup: bool,
+    /// There may be a limit for the memory of all that is in the cgroup.
+    pub(crate) memory_limited: bool,
     /// Where its processes' memory comes from.
     pub(crate) memory: Option<MemoryPlacement>,
     /// Execution domain of its processes.
@@ -58,6 +61,15 @@ pub(crate) struct Choices {
     pub(crate) streams: bool,
     pub(crate) no_new_keyring: bool,
     pub(crate) room: Room,
+    /// The calling process is the runtime's own.
+    pub(crate) own_process: bool,
+}
+
+impl Container {
+    /// Whether a second process could enter the cgroup from outside.
+    pub(crate) fn can_enter_late(&self) -> bool {
+        self.namespaces.contains(&NamespaceKind::Pid) && !self.namespaces.contains(&NamespaceKind::User)
+    }
 }
 
 /// For how many processes the cgroup's limit leaves room.
@@ -110,7 +122,7 @@ pub(crate) fn plan(
     let own = |kind| container.namespaces.contains(&kind);
     let user_namespace = own(NamespaceKind::User);
     let second = own(NamespaceKind::Pid);
-    let late = second && !user_namespace && choices.room == Room::One;
+    let late = container.can_enter_late() && choices.room == Room::One;
     let entry = match (container.into_cgroup, late || valid.affinity_initial.is_some()) {
         (false, _) => Entry::None,
         // Whoever is born in the cgroup has no time before it.
@@ -202,11 +214,14 @@ pub(crate) fn plan(
     }
     if second {
         // Below a user namespace the container may trace what is in it, seen or not. To join a time namespace memory must be the process's
-        // alone (kernel/time/namespace.c), and who waits for an answer is not the one to be waited for.
-        if !user_namespace && !own(NamespaceKind::Time) && script.answers.is_empty() {
+        // alone (kernel/time/namespace.c); who waits for an answer is not the one to be waited for; and when a cgroup is short of
+        // memory, the kernel ends all who share the memory of one in it.
+        let in_cgroup = !late && container.memory_limited;
+        let lent = !user_namespace && !own(NamespaceKind::Time) && script.answers.is_empty() && !in_cgroup;
+        if choices.own_process && lent {
             script.memory = Sharing::Instead;
             if valid.affinity_initial.is_none() {
-                // It came to the processor of who waits for it; the second shall go to another.
+                // It is on the processor of who waits for it; the second shall go to another.
                 let mask = script.arena.raw(&process::every_cpu())?;
                 script.step("", Phase::Process, Step::CpuAffinity { mask });
             }
@@ -314,6 +329,7 @@ mod tests {
             filter: None,
             joins: 0,
             into_cgroup: true,
+            memory_limited: false,
             memory: None,
             personality: None,
             class: Vec::new(),
@@ -328,7 +344,7 @@ mod tests {
         let text =
             format!(r#"{{"user":{{"uid":0,"gid":0}},"cwd":"/","args":["/x"],"env":["HOME=/"]{extra}}}"#);
         let valid = validate_process(&Process::from_slice(text.as_bytes()).unwrap()).unwrap();
-        let choices = Choices { room, ..Choices::default() };
+        let choices = Choices { room, own_process: true, ..Choices::default() };
         let plan = plan(&valid, container, u64::MAX, SecurityModules::default(), choices).unwrap();
         let mut out = String::new();
         show::script(&mut out, &plan.script).unwrap();
@@ -362,17 +378,17 @@ mod tests {
 
     #[test]
     fn without_last_processors_the_kernel_decides() {
-        let alone = Container { namespaces: vec![NamespaceKind::Mount], ..container() };
-        let count = |extra: &str| planned(extra, &alone).matches("CpuAffinity").count();
+        let count = |extra: &str| planned(extra, &container()).matches("CpuAffinity").count();
         assert_eq!(
             count(r#","execCPUAffinity":{"initial":"0"}"#),
             1,
             "config.md: SHOULD NOT change it afterwards"
         );
-        assert_eq!(count(r#","execCPUAffinity":{"final":"0"}"#), 1);
+        // Without first ones the first process lets the second go to every processor.
+        assert_eq!(count(r#","execCPUAffinity":{"final":"0"}"#), 2);
         assert_eq!(
             count(r#","execCPUAffinity":{"initial":"","final":""}"#),
-            1,
+            2,
             "the caller's is not the container's"
         );
     }
@@ -391,6 +407,15 @@ mod tests {
         assert_eq!(lent("", vec![User, Mount, Pid]), None);
         assert_eq!(lent("", vec![Mount, Pid, Time]), None);
         assert_eq!(lent(r#","oomScoreAdj":-5"#, vec![Mount, Pid]), None, "it waits for an answer");
+        let limited = Container { memory_limited: true, ..container() };
+        assert!(
+            !planned("", &limited).contains("which waits for it"),
+            "it could be ended for the container's use"
+        );
+        assert!(
+            planned_for(Room::One, "", &limited).contains("which waits for it"),
+            "outside of the cgroup it is not"
+        );
     }
 
     /// Whether these lines are all there, in this order.

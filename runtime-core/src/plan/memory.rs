@@ -1,8 +1,9 @@
-//! Whose memory a container's first child runs in, until it executes its program.
+//! Whose memory a child runs in, until it executes its program or ends.
 //!
-//! Must not: be asked for a child that waits for another command. Tests: below.
+//! Must not: be asked for a child that waits for another command. Tests: below; of an exec in `exec.rs`.
 
 use super::script::Script;
+use crate::spec::Resources;
 use crate::validate::{Namespace, NamespaceKind, ValidSpec};
 use coracle_init::program::Step;
 
@@ -25,7 +26,12 @@ pub(crate) fn may_be_shared(valid: &ValidSpec, script: &Script, unit: bool) -> b
         && valid.namespaces.iter().all(new)
         && valid.hooks.is_empty()
         && valid.process.oom_score_adj.is_none()
-        && resources.is_none_or(|resources| resources.memory.is_none() && resources.unified.is_empty())
+        && resources.is_none_or(|resources| !limits_memory(resources))
+}
+
+/// Whether these limits may be about memory; the keys of version 2 are not looked at.
+pub(crate) fn limits_memory(resources: &Resources) -> bool {
+    resources.memory.is_some() || !resources.unified.is_empty()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ pub(crate) mod devices;
 pub(crate) mod exec;
 pub(crate) mod hooks;
 pub(crate) mod lsm;
-mod memory;
+pub(crate) mod memory;
 pub(crate) mod mounts;
 mod namespaces;
 pub(crate) mod process;

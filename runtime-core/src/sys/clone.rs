@@ -1,7 +1,7 @@
 //! `clone3(2)` into the program's walker, and into the task that makes a network namespace.
 //!
 //! Must not: allocate or lock between the clone and the walk. Tests: every test that starts a container; `tests/embed` does it from a
-//! process with busy threads. What shares this process's memory is for the command alone: every `run` there.
+//! process with busy threads. What shares this process's memory is for the command alone: every `run` and `exec` there.
 
 #![allow(unsafe_code, reason = "raw calls; see the module above")]
 

@@ -1,5 +1,5 @@
 //! The program's entry point: moves the program to a place that cannot be written, before anything else is done. And it spares Rust's runtime
-//! a stack for signal handlers, of which there are none.
+//! a stack for the handler that would name a stack's overflow.
 //!
 //! [`crate::reexec_sealed`] executes the program again from such a place, with every case and every message. But an execve costs a third
 //! of what a short command does, and throws away what was done before it. This does without one, for the commands that need it: the
@@ -48,9 +48,9 @@ global_asm!(
     rt_sigreturn = const libc::SYS_rt_sigreturn,
 );
 
-/// Installs a handler for memory faults that leaves them to the kernel: it is used once, and the fault comes again. Rust's runtime, which
-/// would say of a stack's end that it is one, installs its own only where there is none, and then maps a stack for it, which takes longer than
-/// reading a record does.
+/// Installs a handler for memory faults that leaves them to the kernel: it is used once, and the fault comes again. (So does nothing the
+/// first SIGSEGV or SIGBUS that somebody sends, as with Rust's own.) Rust's runtime installs one, which would say of a stack's overflow that
+/// it is that, only where there is none, and then maps a stack for it, which takes longer than reading a record does.
 ///
 /// # Safety
 /// Nothing has installed one yet.

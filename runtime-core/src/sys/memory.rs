@@ -3,7 +3,7 @@
 //! A short command parses one file, plans, clones once and ends: giving memory back piece by piece costs more than it saves. This
 //! allocator only moves a mark, so starting is cheap (musl's own takes twice as long for the same parse), and it knows which pages hold
 //! what was parsed: the child that waits at the gate never gets these. Large blocks alone, such as what a list has outgrown, are used
-//! again: each page that is not touched for the first time is a fault less.
+//! again, until the first child is cloned: each page that is not touched for the first time is a fault less.
 //!
 //! Must not: be used by a process that lives long or allocates in a loop. Tests: at the end of this file; the memory rows of the process
 //! bench.
@@ -54,8 +54,8 @@ struct Pieces {
     last: usize,
     /// The large block of each kind that was freed last. It begins with the address of the one before and its own size.
     free: [usize; KINDS],
-    /// How many [`Withheld`] there are: what is freed meanwhile may be something that a child does not get.
-    withheld: usize,
+    /// Whether something is kept out of children: what is freed then may be that.
+    withheld: bool,
 }
 
 struct Shared {
@@ -74,7 +74,7 @@ static SHARED: Shared = Shared {
         next: 0,
         last: 0,
         free: [0; KINDS],
-        withheld: 0,
+        withheld: false,
     }),
 };
 
@@ -119,9 +119,7 @@ impl Pieces {
     fn give(&mut self, block: usize, size: usize) {
         if self.last == block {
             self.next = block;
-        } else if let Some(head) =
-            self.free.get_mut(kind(size)).filter(|_| size >= LARGE && self.withheld == 0)
-        {
+        } else if let Some(head) = self.free.get_mut(kind(size)).filter(|_| size >= LARGE && !self.withheld) {
             // SAFETY: the block is ours again and has room for two words.
             unsafe {
                 std::ptr::with_exposed_provenance_mut::<[usize; 2]>(block).write_unaligned([*head, size])
@@ -207,25 +205,28 @@ unsafe impl GlobalAlloc for ShortLived {
     }
 }
 
-/// What is kept out of the children that are cloned while this value lives.
-#[derive(Debug)]
-pub(crate) struct Withheld {
-    heap: [(usize, usize); PIECES],
-    stack: (usize, usize),
-    image: [(usize, usize); WRITABLE],
+/// Keeps what was allocated until now, the program's variables and relocated constants, and the main thread's stack when called there, from
+/// all children to come, which walk data allocated after this call on a stack of their own: neither process has to copy the pages that
+/// the other writes, and a child that waits for long is small. For good: to look at the same mappings once more would take as long.
+pub(crate) fn withhold() {
+    let ranges = taken().into_iter().chain([main_stack()]).chain(image());
+    for (start, end) in ranges.filter(|(start, end)| end > start) {
+        // SAFETY: the ranges are whole pages of this allocator's mappings, which are never unmapped, of the program and of the main stack; this
+        // process keeps their content. A refusal only means that children get them.
+        unsafe {
+            libc::madvise(std::ptr::with_exposed_provenance_mut(start), end - start, libc::MADV_DONTFORK)
+        };
+    }
 }
 
-/// Keeps what was allocated until now, the program's variables and relocated constants, and the main thread's stack when called there, from
-/// a child that walks data allocated after this call on a stack of its own: neither process has to copy the pages that the other
-/// writes, and a child that waits for long is small.
-pub(crate) fn withhold() -> Withheld {
-    let ranges = with(|pieces| {
+/// What was allocated until now. What comes next shares no page with it.
+fn taken() -> [(usize, usize); PIECES] {
+    with(|pieces| {
         let mut found = [(0, 0); PIECES];
-        // What comes next must not share a page with what was there before.
         pieces.next = pieces.next.next_multiple_of(page());
         pieces.last = 0;
         pieces.free = [0; KINDS];
-        pieces.withheld = pieces.withheld.saturating_add(1);
+        pieces.withheld = true;
         for (place, piece) in found.iter_mut().zip(pieces.pieces.iter().take(pieces.count)) {
             *place = *piece;
         }
@@ -233,10 +234,7 @@ pub(crate) fn withhold() -> Withheld {
             newest.1 = pieces.next;
         }
         found
-    });
-    let withheld = Withheld { heap: ranges, stack: main_stack(), image: image() };
-    withheld.advise(libc::MADV_DONTFORK);
-    withheld
+    })
 }
 
 /// The main thread's stack from here up; nothing in another thread. A child on a stack of its own has no use for it.
@@ -337,30 +335,6 @@ fn image() -> [(usize, usize); WRITABLE] {
     found
 }
 
-impl Withheld {
-    /// For all children to come: to look at the same mappings once more would cost as much. Children that walk data allocated after this
-    /// need none of it, and a program that ends soon makes no others.
-    pub(crate) fn for_good(self) {
-        std::mem::forget(self);
-    }
-
-    fn advise(&self, advice: i32) {
-        let ranges = self.heap.into_iter().chain([self.stack]).chain(self.image);
-        for (start, end) in ranges.filter(|(start, end)| end > start) {
-            // SAFETY: the ranges are whole pages of this allocator's mappings, which are never unmapped, of the program and of the main stack; this
-            // process keeps their content. A refusal only means that children get them.
-            unsafe { libc::madvise(std::ptr::with_exposed_provenance_mut(start), end - start, advice) };
-        }
-    }
-}
-
-impl Drop for Withheld {
-    fn drop(&mut self) {
-        self.advise(libc::MADV_DOFORK);
-        with(|pieces| pieces.withheld = pieces.withheld.saturating_sub(1));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -386,11 +360,11 @@ mod tests {
         assert_ne!(alloc(2_400_000), first, "it is somebody's again");
         let other = alloc(2_600_000);
         free(first, 2_400_000);
-        let withheld = withhold();
+        taken();
         assert_ne!(alloc(2_400_000), first, "a child would not have it");
         free(other, 2_600_000);
         assert_ne!(alloc(2_600_000), other, "nor this");
-        drop(withheld);
+        with(|pieces| pieces.withheld = false);
     }
 
     #[test]
@@ -424,12 +398,13 @@ mod tests {
         assert_ne!(first, moved);
         // SAFETY: the block has at least this size.
         assert_eq!(unsafe { std::slice::from_raw_parts(moved, 10) }, [9; 10]);
-        let withheld = withhold();
+        let before = taken();
         assert!(blocks.iter().all(|(block, size)| {
-            withheld.heap.iter().any(|(start, end)| block.addr() >= *start && block.addr() + size <= *end)
+            before.iter().any(|(start, end)| block.addr() >= *start && block.addr() + size <= *end)
         }));
         // SAFETY: the size is not zero.
         let after = unsafe { heap.alloc(layout) };
-        assert!(!withheld.heap.iter().any(|(start, end)| after.addr() >= *start && after.addr() < *end));
+        with(|pieces| pieces.withheld = false);
+        assert!(!before.iter().any(|(start, end)| after.addr() >= *start && after.addr() < *end));
     }
 }

@@ -1,4 +1,4 @@
-//! Credentials and capabilities, each read back and compared with what was asked for.
+//! Credentials and capabilities, each read back and compared with what was asked for, but for capabilities that were dropped one by one.
 //!
 //! All calls are the kernel's own, for this thread: libc's would signal threads that were not cloned. Must not: derive one set
 //! from another, or go on with more than was asked for. Tests: `tests/creds.rs`.
@@ -41,7 +41,7 @@ fn bounding_set(part: u32) -> Result<(u64, u64), Fail> {
     Ok((known, set))
 }
 
-/// Part 0 keeps capabilities over a change of ids, part 1 reads, part 2 drops. One call for each capability, for a security module may
+/// Part 0 keeps capabilities over a change of ids, part 2 drops. One call for each capability, for a security module may
 /// look at every one: what was dropped need not be read, and nothing brings it back (capabilities(7)).
 pub(crate) fn bounding(w: &mut Walk<'_>, wanted: u64) -> Result<(), Fail> {
     sys::prctl(Prctl::KeepCaps, 1, 0).at(0, Call::Prctl)?;
@@ -56,6 +56,7 @@ pub(crate) fn bounding(w: &mut Walk<'_>, wanted: u64) -> Result<(), Fail> {
             // Without CAP_SETPCAP: a failure only for what is in the set.
             Err(errno) => match sys::prctl(Prctl::BoundingRead, cap, 0) {
                 Ok(0) => {}
+                Err(Errno::INVAL) => break,
                 _ => return Err(Fail::new(2, Call::Prctl, errno)),
             },
         }

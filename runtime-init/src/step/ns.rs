@@ -171,24 +171,29 @@ pub(crate) fn loopback_up() -> Result<(), Fail> {
     sys::interface_flags(socket.raw(), c"lo", IFF_UP).at(1, Call::Ioctl).map(drop)
 }
 
-/// The container's procfs, or a detached one of this pid namespace with everything in it. Parts as in `NewFs`.
+/// The container's procfs, or a detached one. Parts as in `NewFs`.
 pub(crate) fn sysctl_proc(w: &mut Walk<'_>, out: Slot) -> Result<(), Fail> {
-    const NOSUID_NODEV_NOEXEC: u32 = 0x0e;
     // One of our own has to be dissolved again, which takes an RCU grace period.
-    if let Some(proc) = own_proc(w) {
-        return w.fill(out, proc);
-    }
+    let proc = match own_proc(w) {
+        Some(proc) => proc,
+        None => detached_proc()?,
+    };
+    w.fill(out, proc)
+}
+
+/// A detached procfs of this pid namespace with everything in it.
+fn detached_proc() -> Result<Fd, Fail> {
+    const NOSUID_NODEV_NOEXEC: u32 = 0x0e;
     let context = sys::fsopen(c"proc").at(0, Call::Fsopen)?;
     rustix::mount::fsconfig_create(&context).at(1, Call::Fsconfig)?;
-    let tree = sys::fsmount(&context, NOSUID_NODEV_NOEXEC).at(2, Call::Fsmount)?;
-    w.fill(out, tree)
+    sys::fsmount(&context, NOSUID_NODEV_NOEXEC).at(2, Call::Fsmount)
 }
 
 /// The root of the procfs that the program attached on `/proc`, known by its device, when it is whole: writable, with `sys` in it, and nothing
 /// attached below.
 fn own_proc(w: &mut Walk<'_>) -> Option<Fd> {
     use rustix::fs::{OFlags, ResolveFlags};
-    /// PROC_ROOT_INO (fs/proc/root.c).
+    /// `PROC_ROOT_INO` (include/linux/proc_ns.h).
     const ROOT: u64 = 1;
     let device = w.proc.filter(|_| !w.proc_has_mounts)?;
     let root = w.root().ok()?;
@@ -202,7 +207,7 @@ fn own_proc(w: &mut Walk<'_>) -> Option<Fd> {
 }
 
 /// Part 0 opens `sys`, part 1 the file, part 2 writes.
-pub(crate) fn sysctl(w: &Walk<'_>, proc: Slot, path: Str, value: Str) -> Result<(), Fail> {
+pub(crate) fn sysctl(w: &mut Walk<'_>, proc: Slot, path: Str, value: Str) -> Result<(), Fail> {
     use rustix::fs::{OFlags, ResolveFlags};
     let name = w.program.str(path)?;
     let path = w.program.cstr(path)?;
@@ -213,12 +218,22 @@ pub(crate) fn sysctl(w: &Walk<'_>, proc: Slot, path: Str, value: Str) -> Result<
         | ResolveFlags::NO_SYMLINKS
         | ResolveFlags::NO_XDEV
         | ResolveFlags::NO_MAGICLINKS;
-    let proc = w.slot(proc)?;
     let dir = OFlags::PATH | OFlags::DIRECTORY;
-    let sys_dir = sys::open(Some(proc), c"sys", dir, Mode::empty(), resolve).at(0, Call::Openat2)?;
-    let file = sys::open(Some(sys_dir.raw()), path, OFlags::WRONLY, Mode::empty(), resolve)
-        .at(1, Call::Openat2)
-        .say(name)?;
+    let open = |proc: i32| {
+        let sys_dir = sys::open(Some(proc), c"sys", dir, Mode::empty(), resolve).at(0, Call::Openat2)?;
+        sys::open(Some(sys_dir.raw()), path, OFlags::WRONLY, Mode::empty(), resolve).at(1, Call::Openat2)
+    };
+    let file = match open(w.slot(proc)?) {
+        // A hook, or what was bound there, has a mount in the way: not in one of our own.
+        Err(fail) if fail.errno == Errno::XDEV.raw_os_error() => {
+            let own = detached_proc()?;
+            let file = open(own.raw());
+            w.fill(proc, own)?;
+            file
+        }
+        opened => opened,
+    }
+    .say(name)?;
     write_once(file.raw(), w.program.str(value)?, 2).say(name)
 }
 
