@@ -20,6 +20,7 @@ cases![
     many_at_once,
     with_room_for_one_process,
     without_room,
+    while_paused,
     does_not_leak,
 ];
 
@@ -344,6 +345,28 @@ fn without_room(t: &T) {
         // Version 1 has no way to be born in a cgroup.
         done.expect(5);
     }
+    container.end();
+}
+
+fn while_paused(t: &T) {
+    t.needs(&[Need::Controller("freezer")]);
+    t.differs("crun", "no --ignore-paused");
+    let mut bundle = Bundle::new(t, &["ready"]);
+    let container = Container::new(t, &mut bundle);
+    container.ready();
+    container.call("pause").ok();
+    let call = || container.call("exec").arg("--ignore-paused");
+    let mut waiting = call().then(["/payload", "exit", "5"]).start();
+    // With an answer to wait for, too: `oomScoreAdj` is the parent's to set.
+    let process = t.dir().join("process.json");
+    let words = json!({"cwd": "/", "args": ["/payload", "exit", "6"], "user": {"uid": 0, "gid": 0}, "oomScoreAdj": 100});
+    fs::write(&process, words.to_string()).unwrap();
+    let answered = container.call("exec").arg("--ignore-paused").arg("--process").arg(&process).start();
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    assert_eq!(waiting.child.try_wait().unwrap(), None, "it waits for the end of the pause");
+    container.call("resume").ok();
+    waiting.done().expect(5);
+    answered.done().expect(6);
     container.end();
 }
 

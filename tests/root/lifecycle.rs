@@ -36,7 +36,6 @@ cases![
     list_empty,
     ps,
     pause_and_resume,
-    exec_while_paused,
     pause_wrong_states,
     paused_before_its_start,
     killed_while_paused,
@@ -533,28 +532,6 @@ fn ps(t: &T) {
     }
     container.end();
     second.done().expect(137);
-}
-
-fn exec_while_paused(t: &T) {
-    t.needs(&[Need::Controller("freezer")]);
-    t.differs("crun", "no --ignore-paused");
-    let mut bundle = Bundle::new(t, &["ready"]);
-    let container = Container::new(t, &mut bundle);
-    container.ready();
-    container.call("pause").ok();
-    let call = || container.call("exec").arg("--ignore-paused");
-    let mut waiting = call().then(["/payload", "exit", "5"]).start();
-    // With an answer to wait for, too: `oomScoreAdj` is the parent's to set.
-    let process = t.dir().join("process.json");
-    let words = json!({"cwd": "/", "args": ["/payload", "exit", "6"], "user": {"uid": 0, "gid": 0}, "oomScoreAdj": 100});
-    fs::write(&process, words.to_string()).unwrap();
-    let answered = container.call("exec").arg("--ignore-paused").arg("--process").arg(&process).start();
-    std::thread::sleep(std::time::Duration::from_millis(700));
-    assert_eq!(waiting.child.try_wait().unwrap(), None, "it waits for the end of the pause");
-    container.call("resume").ok();
-    waiting.done().expect(5);
-    answered.done().expect(6);
-    container.end();
 }
 
 fn pause_and_resume(t: &T) {
