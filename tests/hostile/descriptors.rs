@@ -134,7 +134,7 @@ fn directories_of_exec_on_its_way(t: &T) {
         container.exec(&["/payload", "exit", "0"]);
         count += 1;
     }
-    crate::own_program::end_of(&container);
+    container.wait();
     let printed = container.printed();
     let seen: serde_json::Value = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
     assert!(seen["seen"].as_u64().unwrap() > 5, "not exercised: {count} execs, {seen}");

@@ -187,7 +187,7 @@ fn watched(t: &T, bundle: &mut Bundle) {
 }
 
 /// Waits for the end of the watcher, and reaps whatever it has kept.
-pub(crate) fn end_of(container: &Container<'_>) {
+fn end_of(container: &Container<'_>) {
     runtime::wait_until("the end of the watcher", || {
         host::reap();
         container.status() == "stopped"
