@@ -400,7 +400,7 @@ steps! {
     /// CAP_SYS_ADMIN and CAP_SETPCAP are effective again after uid 0 was left. It clears the parent-death signal.
     Credentials { uid: u32, gid: u32, groups: Bytes, skip_groups: bool, keep_admin: bool } = 84,
     /// `capset`, ambient cleared and raised, keepcaps off; three sets and the ambient one are read back and compared, the bounding
-    /// one as `BoundingSet` left it.
+    /// one as `BoundingSet`, which comes before, left it.
     Capabilities { effective: u64, permitted: u64, inheritable: u64, ambient: u64, bounding: u64 } = 85,
     /// Working directory: `chdir`, the kernel's `getcwd` must start with `/`.
     /// With `optional` EACCES is left for a second try after the credentials changed.

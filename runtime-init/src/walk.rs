@@ -59,8 +59,6 @@ pub(crate) struct Walk<'m> {
     pub(crate) planned: Planned,
     /// Device numbers of the procfs that was attached on `/proc`.
     pub(crate) proc: Option<(u32, u32)>,
-    /// Something was attached below it.
-    pub(crate) proc_has_mounts: bool,
     /// Signals that are ignored (bit 0 is signal 1), once somebody looked.
     pub(crate) ignored: Option<u64>,
     /// The capabilities that this kernel knows and those left in the bounding set, after `BoundingSet`.
@@ -165,7 +163,6 @@ fn steps(arena: &[u8], memory: Memory<'_>, report: &mut i32, plan: &mut u32) -> 
         inherit: None,
         planned: Planned::new(),
         proc: None,
-        proc_has_mounts: false,
         ignored: None,
         bounding: None,
         covered: (false, false),

@@ -23,24 +23,6 @@ fn bit(cap: u32) -> u64 {
     1_u64.checked_shl(cap).unwrap_or(0)
 }
 
-/// The capabilities that this kernel knows, and which of them are in the bounding set.
-fn bounding_set(part: u32) -> Result<(u64, u64), Fail> {
-    let (mut known, mut set) = (0, 0);
-    for cap in 0..64 {
-        match sys::prctl(Prctl::BoundingRead, cap, 0) {
-            Ok(0) => known |= bit(cap),
-            Ok(_) => {
-                known |= bit(cap);
-                set |= bit(cap);
-            }
-            // The first one that does not exist.
-            Err(Errno::INVAL) => break,
-            Err(errno) => return Err(Fail::new(part, Call::Prctl, errno)),
-        }
-    }
-    Ok((known, set))
-}
-
 /// Part 0 keeps capabilities over a change of ids, part 2 drops. One call for each capability, for a security module may
 /// look at every one: what was dropped need not be read, and nothing brings it back (capabilities(7)).
 pub(crate) fn bounding(w: &mut Walk<'_>, wanted: u64) -> Result<(), Fail> {
@@ -132,10 +114,10 @@ fn compare_groups<const ROOM: usize>(groups: &[u8]) -> Result<bool, Fail> {
     Ok(true)
 }
 
-/// Part 0 reads what the kernel knows and the bounding set, 1 `capset`, 2 clears and raises ambient ones, 3 keepcaps off, 4 compares.
+/// Part 0 is what `BoundingSet` left, 1 `capset`, 2 clears and raises ambient ones, 3 keepcaps off, 4 compares.
 pub(crate) fn capabilities(w: &Walk<'_>, wanted: CapSets, ambient: u64, bounding: u64) -> Result<(), Fail> {
     // Dropped by an earlier step; nothing here changes it.
-    let (known, set) = w.bounding.map_or_else(|| bounding_set(0), Ok)?;
+    let (known, set) = w.bounding.ok_or(Fail::new(0, Call::Walk, Errno::INVAL))?;
     let wanted = CapSets {
         effective: wanted.effective & known,
         permitted: wanted.permitted & known,

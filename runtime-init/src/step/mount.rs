@@ -283,12 +283,8 @@ pub(crate) fn attach(w: &mut Walk<'_>, tree: Slot, target: Str, flags: u32) -> R
     if below(name, b"proc") || below(name, b"sys") {
         w.planned.add(id);
     }
-    if flags & ATTACH_ON_PROC != 0 {
-        if beneath_top(name) {
-            w.proc_has_mounts = true;
-        } else {
-            w.proc = Some(path::device(&own));
-        }
+    if flags & ATTACH_ON_PROC != 0 && !beneath_top(name) {
+        w.proc = Some(path::device(&own));
     }
     Ok(())
 }

@@ -96,11 +96,11 @@ pub(crate) fn second_clone(w: &mut Walk<'_>, flags: u64) -> Result<(), Fail> {
     let (told, tell) = sys::pipe().at(0, Call::Pipe2)?;
     match sys::clone3(flags | CLONE_PARENT).at(1, Call::Clone3)? {
         Forked::Parent { pid, pidfd } => {
-            // On a failure the other side of the pipe ends with this process.
             let mut stage = Message::plain(Kind::Stage);
             for (place, byte) in stage.detail.iter_mut().zip(pid.to_ne_bytes()) {
                 *place = byte;
             }
+            // On a failure the other side of the pipe ends with this process.
             report::send_fd(w.report, &stage, pidfd.raw()).at(2, Call::Sendmsg)?;
             let status = if rustix::io::write(&tell, &[1]) == Ok(1) { 0 } else { 1 };
             sys::exit(status)
@@ -189,13 +189,12 @@ fn detached_proc() -> Result<Fd, Fail> {
     sys::fsmount(&context, NOSUID_NODEV_NOEXEC).at(2, Call::Fsmount)
 }
 
-/// The root of the procfs that the program attached on `/proc`, known by its device, when it is whole: writable, with `sys` in it, and nothing
-/// attached below.
+/// The root of the procfs that the program attached on `/proc`, known by its device, when it is writable and has its own `sys`.
 fn own_proc(w: &mut Walk<'_>) -> Option<Fd> {
     use rustix::fs::{OFlags, ResolveFlags};
     /// `PROC_ROOT_INO` (include/linux/proc_ns.h).
     const ROOT: u64 = 1;
-    let device = w.proc.filter(|_| !w.proc_has_mounts)?;
+    let device = w.proc?;
     let root = w.root().ok()?;
     let (dir, links) = (OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::NO_SYMLINKS);
     let proc = sys::open(Some(root.raw()), c"proc", dir, Mode::empty(), links).ok()?;
@@ -224,7 +223,7 @@ pub(crate) fn sysctl(w: &mut Walk<'_>, proc: Slot, path: Str, value: Str) -> Res
         sys::open(Some(sys_dir.raw()), path, OFlags::WRONLY, Mode::empty(), resolve).at(1, Call::Openat2)
     };
     let file = match open(w.slot(proc)?) {
-        // A hook, or what was bound there, has a mount in the way: not in one of our own.
+        // A mount is in the way: not in one of our own.
         Err(fail) if fail.errno == Errno::XDEV.raw_os_error() => {
             let own = detached_proc()?;
             let file = open(own.raw());
